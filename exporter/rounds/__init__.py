@@ -1,0 +1,1 @@
+"""Rounds: a Prometheus exporter that makes the rounds of what operations people must not lose sight of."""

@@ -1,0 +1,136 @@
+"""The configuration: files to one typed object, or every problem with its file and line."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from rounds import documents
+from rounds.documents import Document
+from rounds.errors import ConfigError
+from rounds.fields import Count, Model
+from rounds.sources import Source
+
+_MESSAGES = {
+    "missing": "is required",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be text; put it in quotes",
+    "dict_type": "should be a mapping of keys to values",
+    "model_type": "should be a mapping of keys to values",
+    "model_attributes_type": "should be a mapping of keys to values",
+    "list_type": "should be a list",
+}
+
+
+class Config(Model):
+    """What every domain shares. :func:`config_model` adds one section for each domain."""
+
+    max_series: Count = 10_000
+    """Most time series that one collector may export; a run that finds more fails with the reason limit."""
+
+    sources: dict[str, Annotated[Source, Field(discriminator="kind")]] = {}
+    """The databases and APIs that domains read, by name."""
+
+
+def config_model(sections: Mapping[str, Any]) -> type[Config]:
+    """The configuration's type, with one optional section for each domain.
+
+    Args:
+        sections: the type of each domain's section, by the domain's name.
+    """
+    fields: dict[str, Any] = {name: (section | None, None) for name, section in sections.items()}
+    model: type[Config] = create_model("Config", __base__=Config, **fields)
+    return model
+
+
+def load_config(
+    files: Sequence[Path], sections: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> Config:
+    """Read and check the files.
+
+    Raises:
+        ConfigError: with one line for each problem, in the order of the files' lines.
+    """
+    document = documents.load(files, environ)
+    model = config_model(sections)
+    try:
+        return model.model_validate(document.tree)
+    except ValidationError as error:
+        raise ConfigError(_problems(error, document, model)) from None
+
+
+def _problems(error: ValidationError, document: Document, model: type[BaseModel]) -> list[str]:
+    found: dict[str, tuple[str, int]] = {}
+    for detail in error.errors(include_url=False, include_input=False):
+        path = _tree_path(document.tree, detail["loc"])
+        context = detail.get("ctx", {})
+        path += tuple(context.get("at", ()))
+        place = document.place(path)
+        order = (str(place.file), place.line) if place else ("", 0)
+        found[document.problem(path, _message(detail["type"], detail["msg"], detail["loc"], context, model))] = order
+    return sorted(found, key=found.__getitem__)
+
+
+def _message(
+    kind: str, text: str, loc: tuple[str | int, ...], context: Mapping[str, Any], model: type[BaseModel]
+) -> str:
+    if kind == "extra_forbidden":
+        return "unknown key" + did_you_mean(str(loc[-1]), _keys_at(model, loc[:-1]))
+    if kind == "union_tag_invalid":
+        return f"unknown kind '{context['tag']}'; one of {str(context['expected_tags']).replace(chr(39), '')}"
+    if kind == "union_tag_not_found":
+        return f"needs the key {context['discriminator']}".replace("'", "")
+    return _MESSAGES.get(kind, text.removeprefix("Input ").removeprefix("Value error, "))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest known word, empty where none is near."""
+    near = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _tree_path(tree: Any, loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    """An error's location without the parts that name a type rather than a key (a union's tag)."""
+    path: list[str | int] = []
+    last = len(loc) - 1
+    for index, part in enumerate(loc):
+        if isinstance(tree, dict) and part in tree:
+            tree = tree[part]
+        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            tree = tree[part]
+        elif index < last or not isinstance(tree, dict) or part in ("[key]",):
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _keys_at(model: type[BaseModel], loc: Sequence[str | int]) -> set[str]:
+    """The keys that may stand at a location; of all kinds where the location leaves the kind open."""
+    models = [model]
+    for part in loc:
+        below = [each.model_fields[part] for each in models if isinstance(part, str) and part in each.model_fields]
+        if below:
+            models = [found for field in below for found in _models_in(field.annotation)]
+        else:
+            tagged = [each for each in models if "kind" in each.model_fields and part in _literal(each)]
+            models = tagged or models
+    return {key for each in models for key in each.model_fields}
+
+
+def _literal(model: type[BaseModel]) -> tuple[Any, ...]:
+    return get_args(model.model_fields["kind"].annotation)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]

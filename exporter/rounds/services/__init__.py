@@ -1,0 +1,1 @@
+"""The domain ``services``: HTTP and TCP endpoints that are up, degraded or down."""

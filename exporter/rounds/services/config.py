@@ -1,0 +1,308 @@
+"""The section ``services`` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+import jmespath
+import jmespath.exceptions
+import re2
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator, Tag, WithJsonSchema, model_validator
+
+from rounds.fields import (
+    Count,
+    Duration,
+    HttpUrl,
+    Integer,
+    Model,
+    Name,
+    ReadableFile,
+    Secret,
+    SecretFile,
+    exclusive,
+    format_duration,
+    problem,
+)
+from rounds.services.tls import TlsOptions
+
+#: Labels that every check has, and those that Prometheus or its discovery put on each series.
+_RESERVED_LABELS = frozenset(
+    ("check", "tier", "state", "phase", "reason", "level", "kind", "url", "le", "job", "instance", "alertname")
+)
+
+
+class Pattern:
+    """A regular expression of RE2, which takes linear time on every input: a body cannot stall the prober."""
+
+    __slots__ = ("_compiled", "text")
+
+    def __init__(self, text: str) -> None:
+        options = re2.Options()
+        options.log_errors = False
+        self.text = text
+        self._compiled = re2.compile(text.encode(), options)
+
+    def found_in(self, data: bytes) -> bool:
+        """Whether it matches anywhere."""
+        return self._compiled.search(data) is not None
+
+
+def _pattern(value: object) -> Pattern:
+    if not isinstance(value, str):
+        raise problem("should be a regular expression; put it in quotes")
+    try:
+        return Pattern(value)
+    except re2.error as error:
+        text = error.args[0]
+        detail = text.decode() if isinstance(text, bytes) else text
+        raise problem(f"is not a regular expression that RE2 knows: {detail}") from None
+
+
+def _expression(value: object) -> str:
+    if not isinstance(value, str):
+        raise problem("should be a JMESPath expression; put it in quotes")
+    try:
+        jmespath.compile(value)
+    except jmespath.exceptions.JMESPathError as error:
+        raise problem(f"is not a JMESPath expression: {str(error).splitlines()[0]}") from None
+    return value
+
+
+def _status(value: object) -> range:
+    """``200`` is that code, ``2xx`` the whole class."""
+    if isinstance(value, str) and len(value) == 3 and value[0] in "12345" and value[1:] == "xx":  # noqa: PLR2004
+        return range(int(value[0]) * 100, int(value[0]) * 100 + 100)
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:  # noqa: PLR2004
+        return range(value, value + 1)
+    raise problem("should be a status code such as 200, or a class such as 2xx")
+
+
+def _show_status(codes: range) -> int | str:
+    return codes.start if len(codes) == 1 else f"{codes.start // 100}xx"
+
+
+Regex: TypeAlias = Annotated[
+    Pattern,
+    PlainValidator(_pattern),
+    PlainSerializer(lambda pattern: pattern.text),
+    WithJsonSchema({"type": "string", "format": "regex"}),
+]
+Expression: TypeAlias = Annotated[str, BeforeValidator(_expression)]
+StatusCodes: TypeAlias = Annotated[
+    range,
+    PlainValidator(_status),
+    PlainSerializer(_show_status),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[1-5]xx$"}]}),
+]
+IpFamily: TypeAlias = Literal["prefer_ipv4", "prefer_ipv6", "ipv4", "ipv6"]
+
+
+class BasicAuth(Model):
+    """A user and password for HTTP basic authentication."""
+
+    username: str
+    password: Secret | None = None
+    password_file: SecretFile | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        exclusive(self, "password", "password_file")
+        if ":" in self.username:
+            raise problem("cannot hold a ':' in basic authentication (RFC 7617)", "username")
+        return self
+
+
+class HeaderCondition(Model):
+    """A condition on a response header; of several values of one header, each is looked at."""
+
+    header: str
+    regex: Regex
+    allow_missing: bool = False
+    """A response without the header meets the condition."""
+
+
+class Settings(Model):
+    """What every kind of check can set, and ``defaults`` for all of them."""
+
+    interval: Duration = 15.0
+    timeout: Duration = 10.0
+    """Bounds the whole probe: name, connection, TLS, redirects and body. Longer than ``down_after``, or slowness beyond
+    it could never be seen."""
+    degraded_after: Duration = 1.0
+    down_after: Duration = 5.0
+    failures_before_down: Count = 1
+    successes_before_up: Count = 1
+    tier: Name = "core"
+    """The label ``tier``. Alert rules never page for the tier ``frontend``."""
+    ip_family: IpFamily = "prefer_ipv4"
+    tls: TlsOptions = TlsOptions()
+
+
+class HttpSettings(Settings):
+    """What HTTP checks can set besides."""
+
+    method: Annotated[str, Field(pattern=r"^[A-Z]{1,20}$")] = "GET"
+    headers: dict[str, Secret] = {}
+    header_files: dict[str, SecretFile] = {}
+    """Header values that stand in files."""
+    body: Secret | None = None
+    body_file: SecretFile | None = None
+    basic_auth: BasicAuth | None = None
+    bearer_token: Secret | None = None
+    bearer_token_file: SecretFile | None = None
+    expect_status: Annotated[list[StatusCodes], Field(min_length=1)] = [range(200, 201)]
+    expect_http_versions: list[Literal["1.0", "1.1"]] = []
+    """The HTTP versions that a response may have; empty for any."""
+    require_tls: bool = False
+    """Fail when the last response did not come over TLS."""
+    body_matches: list[Regex] = []
+    """The body must match each of these."""
+    body_not_matches: list[Regex] = []
+    """The body must match none of these."""
+    header_matches: list[HeaderCondition] = []
+    header_not_matches: list[HeaderCondition] = []
+    json_matches: list[Expression] = []
+    """JMESPath expressions that must be true of the body. What is no JSON, lacks a key or gives no boolean fails."""
+    json_not_matches: list[Expression] = []
+    """JMESPath expressions that must be false of the body."""
+    compression: Literal["identity", "gzip", "deflate"] = "identity"
+    """The encoding that is asked for, and the only one that is decoded."""
+    max_body_bytes: Count = 1_048_576
+    """Most bytes of a body after decoding; a longer one fails with the reason too_large."""
+    max_redirects: Annotated[Integer, Field(ge=0, le=20)] = 5
+    """0 does not follow redirects: they are judged by their own status code."""
+    redirects: Literal["same_host", "any_host"] = "same_host"
+    """Configured headers, credentials and body never follow a redirect to another host."""
+    connection: Literal["fresh", "reuse"] = "fresh"
+    """A fresh connection for each probe sees DNS and TLS faults that a kept one hides."""
+    proxy_url: HttpUrl | None = None
+
+    @model_validator(mode="after")
+    def _consistent_request(self) -> Self:
+        exclusive(self, "body", "body_file")
+        exclusive(self, "basic_auth", "bearer_token", "bearer_token_file")
+        names = [name.lower() for name in (*self.headers, *self.header_files)]
+        for key in ("headers", "header_files"):
+            for name, value in getattr(self, key).items():
+                _check_header(key, name, value.reveal())
+                if names.count(name.lower()) > 1:
+                    raise problem("is given twice", key, name)
+                if name.lower() == "accept-encoding":
+                    raise problem("is set by the key compression", key, name)
+                if name.lower() == "authorization" and {"basic_auth", "bearer_token", "bearer_token_file"} & (
+                    self.model_fields_set
+                ):
+                    raise problem("is set by basic_auth or bearer_token already", key, name)
+        return self
+
+
+def _check_header(key: str, name: str, value: str) -> None:
+    token = set("!#$%&'*+-.^_`|~")
+    if not name or not all(char.isascii() and (char.isalnum() or char in token) for char in name):
+        raise problem("is not the name of a header", key, name)
+    if name.lower() in ("content-length", "transfer-encoding", "connection"):
+        raise problem("is set by the prober", key, name)
+    if any(char in "\r\n\0" for char in value):
+        raise problem("holds a line break", key, name)
+
+
+class _Identity(Model):
+    name: Name
+    labels: dict[str, str] = {}
+    """Extra labels; each must be declared in ``services.labels``."""
+
+
+class HttpCheck(HttpSettings, _Identity):
+    """One HTTP endpoint."""
+
+    kind: Literal["http"] = "http"
+    url: HttpUrl
+
+
+class TcpCheck(Settings, _Identity):
+    """One TCP port that must accept a connection, such as a database's or a cache's."""
+
+    kind: Literal["tcp"]
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[Integer, Field(ge=1, le=65_535)]
+    use_tls: bool = False
+
+
+def _kind(value: Any) -> str:
+    return str(value.get("kind", "http") if isinstance(value, dict) else getattr(value, "kind", "http"))
+
+
+Check: TypeAlias = HttpCheck | TcpCheck
+
+
+class ServicesSection(Model):
+    """The checks and what they have in common. After loading, ``checks`` have the defaults put in."""
+
+    labels: list[str] = []
+    """The names of extra labels that checks may set. A check that does not set one has it empty."""
+    defaults: HttpSettings = HttpSettings()
+    checks: Annotated[
+        list[
+            Annotated[
+                Annotated[HttpCheck, Tag("http")] | Annotated[TcpCheck, Tag("tcp")],
+                Discriminator(
+                    _kind,
+                    custom_error_type="unknown_kind",
+                    custom_error_message="unknown kind; one of http, tcp",
+                ),
+            ]
+        ],
+        Field(min_length=1),
+    ]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for index, label in enumerate(self.labels):
+            _check_label(label, index)
+            if label in self.labels[:index]:
+                raise problem("is declared twice", "labels", index)
+        first: dict[str, int] = {}
+        checks: list[Check] = []
+        for index, check in enumerate(self.checks):
+            if check.name in first:
+                taken = f"the name {check.name} is taken by checks[{first[check.name]}]"
+                raise problem(taken, "checks", index, "name")
+            first[check.name] = index
+            for label in check.labels:
+                if label not in self.labels:
+                    raise problem("is not declared in services.labels", "checks", index, "labels", label)
+            complete = self._with_defaults(check)
+            _check_times(complete, index)
+            checks.append(complete)
+        object.__setattr__(self, "checks", checks)
+        return self
+
+    def _with_defaults(self, check: Check) -> Check:
+        inherited = self.defaults.model_fields_set & set(type(check).model_fields) - check.model_fields_set
+        for group in (
+            {"body", "body_file"},
+            {"basic_auth", "bearer_token", "bearer_token_file"},
+        ):
+            if group & check.model_fields_set:
+                inherited -= group
+        return check.model_copy(update={name: getattr(self.defaults, name) for name in inherited})
+
+
+def _check_label(label: str, index: int) -> None:
+    plain = label.isascii() and label.isidentifier() and not label.startswith("__")
+    if not plain:
+        raise problem("is not a label name of letters, digits and '_'", "labels", index)
+    if label in _RESERVED_LABELS:
+        raise problem(f"the label {label} is taken", "labels", index)
+
+
+def _check_times(check: Check, index: int) -> None:
+    at = ("checks", index)
+    if check.timeout > check.interval:
+        timeout, interval = format_duration(check.timeout), format_duration(check.interval)
+        raise problem(f"the timeout {timeout} is longer than the interval {interval}", *at, "timeout")
+    if check.degraded_after >= check.down_after:
+        degraded, down = format_duration(check.degraded_after), format_duration(check.down_after)
+        raise problem(f"degraded_after {degraded} should be shorter than down_after {down}", *at, "degraded_after")
