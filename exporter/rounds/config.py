@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
@@ -15,6 +15,8 @@ from rounds.documents import Document
 from rounds.errors import ConfigError
 from rounds.fields import Count, Model
 from rounds.sources import Source
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _MESSAGES = {
     "missing": "is required",
@@ -52,16 +54,21 @@ def config_model(sections: Mapping[str, Any]) -> type[Config]:
     return model
 
 
-def load_config(
-    files: Sequence[Path], sections: Mapping[str, Any], environ: Mapping[str, str] | None = None
-) -> Config:
+def load_config(files: Sequence[Path], sections: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Config:
     """Read and check the files.
 
     Raises:
         ConfigError: with one line for each problem, in the order of the files' lines.
     """
-    document = documents.load(files, environ)
-    model = config_model(sections)
+    return validated(documents.load(files, environ), config_model(sections))
+
+
+def validated(document: Document, model: type[ModelT]) -> ModelT:
+    """A document as the typed object that it describes.
+
+    Raises:
+        ConfigError: with one line for each problem, in the order of the files' lines.
+    """
     try:
         return model.model_validate(document.tree)
     except ValidationError as error:
@@ -107,7 +114,7 @@ def _tree_path(tree: Any, loc: Sequence[str | int]) -> tuple[str | int, ...]:
             tree = tree[part]
         elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
             tree = tree[part]
-        elif index < last or not isinstance(tree, dict) or part in ("[key]",):
+        elif index < last or not isinstance(tree, dict) or part == "[key]":
             continue
         path.append(part)
     return tuple(path)

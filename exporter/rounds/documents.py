@@ -1,6 +1,6 @@
 """YAML text to a plain tree in which every value knows its file and line.
 
-Environment variables are put in here, after parsing and as strings, so that no value of a variable is ever read as YAML.
+Environment variables are put in here, after parsing and as strings, so no value of a variable is ever read as YAML.
 """
 
 from __future__ import annotations
@@ -77,23 +77,39 @@ def load(files: Sequence[Path], environ: Mapping[str, str] | None = None) -> Doc
     """
     merged = Document({})
     for file in files:
-        _merge(merged, _read(file, os.environ if environ is None else environ), ())
+        _merge(merged, _read(file, os.environ if environ is None else environ, "--config.file"), ())
     return merged
 
 
-def _read(file: Path, environ: Mapping[str, str]) -> Document:
+def load_literal(file: Path, flag: str) -> Document:
+    """Read one file in a format that others share: its values are taken as they stand, and it may be empty.
+
+    Args:
+        file: the file.
+        flag: the command line's flag that names it.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML mapping, or repeats a key.
+    """
+    return _read(file, None, flag)
+
+
+def _read(file: Path, environ: Mapping[str, str] | None, flag: str) -> Document:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        remedy = "; name the file with --config.file" if isinstance(error, FileNotFoundError) else ""
+        remedy = f"; name the file with {flag}" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError([f"{file}: cannot be read: {error.strerror}{remedy}"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from None
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
+        if node is None and environ is None:
+            return Document({}, {(): Place(file, 1)})
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError([f"{file}:1: must hold a mapping of sections, such as 'services:'"])
+            example = "" if environ is None else ", such as 'services:'"
+            raise ConfigError([f"{file}:1: must hold a mapping of sections{example}"])
         builder = _Builder(loader, file, environ)
         document = Document(builder.build(node, ()), builder.places)
     except yaml.MarkedYAMLError as error:
@@ -112,7 +128,7 @@ def _read(file: Path, environ: Mapping[str, str]) -> Document:
 class _Builder:
     """Turns YAML nodes into a tree, noting places; collects problems so that all are told at once."""
 
-    def __init__(self, loader: yaml.SafeLoader, file: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, loader: yaml.SafeLoader, file: Path, environ: Mapping[str, str] | None) -> None:
         self._loader = loader
         self._file = file
         self._environ = environ
@@ -154,13 +170,17 @@ class _Builder:
         return tree
 
     def _text(self, value: str, node: yaml.Node, path: KeyPath) -> Text:
+        environ = self._environ
+        if environ is None:
+            return Text.of(value, self._file.parent)
+
         def put_in(match: re.Match[str]) -> str:
             if match["escaped"]:
                 return match[0][1:]
-            found = self._environ.get(match["name"], "")
+            found = environ.get(match["name"], "")
             if found or match["default"] is not None:
                 return found or match["default"]
-            if match["name"] not in self._environ:
+            if match["name"] not in environ:
                 remedy = f"set it, or write ${{{match['name']}:-default}}"
                 self._problem(node, path, f"environment variable {match['name']} is not set; {remedy}")
             return ""

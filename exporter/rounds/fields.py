@@ -205,7 +205,7 @@ _PATH_SCHEMA = WithJsonSchema({"type": "string", "format": "path"})
 Duration: TypeAlias = Annotated[
     float,
     BeforeValidator(lambda value: _positive(parse_duration(value))),
-    PlainSerializer(lambda seconds: format_duration(seconds)),
+    PlainSerializer(format_duration),
     _DURATION_SCHEMA,
 ]
 #: A whole number; unlike Python's ``int`` not a truth value.

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import jmespath
 import jmespath.exceptions
 import re2
-from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from rounds.fields import (
     Count,
@@ -16,7 +25,6 @@ from rounds.fields import (
     Integer,
     Model,
     Name,
-    ReadableFile,
     Secret,
     SecretFile,
     exclusive,

@@ -1,0 +1,160 @@
+"""The running exporter: its domains, the loop that runs their jobs, and what its configuration is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from rounds.config import Config, load_config
+from rounds.domain import Domain, Job
+from rounds.errors import ConfigError
+from rounds.exposition import Exposition
+from rounds.metrics import Metric
+from rounds.scheduler import JobStatus, Scheduler
+from rounds.selfmetrics import SelfMetrics
+
+Result = TypeVar("Result")
+log = structlog.get_logger()
+
+
+class Exporter:
+    """Everything but the HTTP server and the command line.
+
+    Jobs run on a loop in a thread of their own, so that nothing a scrape does is seen in a measured latency.
+
+    Args:
+        files: the configuration files, read now and at each reload.
+        domains: all domains, fresh ones.
+
+    Raises:
+        ConfigError: the configuration is refused.
+    """
+
+    def __init__(self, files: Sequence[Path], domains: Sequence[Domain]) -> None:
+        self._files = files
+        self.domains = domains
+        self.config = self._load()
+        self.exposition = Exposition(self.config.max_series)
+        self.scheduler = Scheduler(self.exposition)
+        self.own = SelfMetrics(self.exposition)
+        self.started = time.time()
+        self._loop = LoopThread("collection")
+        self._reloading = threading.Lock()
+
+    def start(self) -> None:
+        """Start running jobs."""
+        self._loop.start()
+        self._loop.call(self._apply(self.config)).result()
+        self.own.reload_time = time.time()
+
+    def reload(self) -> None:
+        """Read the configuration again and go over to it. Blocks; whatever goes wrong, the old one stays in use.
+
+        Raises:
+            ConfigError: it is refused.
+        """
+        with self._reloading:
+            try:
+                config = self._load()
+            except ConfigError as error:
+                self.own.reload_successful = False
+                for problem in error.problems:
+                    log.error("configuration refused; the one before stays in use", problem=problem)  # noqa: TRY400
+                raise
+            self._loop.call(self._apply(config)).result()
+            self.config = config
+            self.exposition.max_series = config.max_series
+            self.own.reload_successful, self.own.reload_time = True, time.time()
+            log.info("configuration loaded", files=" ".join(map(str, self._files)))
+
+    def stop(self) -> None:
+        """Stop running jobs and close what they hold open. Blocks for at most a few seconds."""
+        self._loop.call(self._stop()).result(timeout=5)
+        self._loop.stop()
+
+    async def run_once(self, only: Callable[[Job], bool]) -> bool:
+        """On the caller's loop, run the chosen jobs once. Returns whether all succeeded."""
+        try:
+            return await self.scheduler.run_once([job for job in await self._jobs(self.config) if only(job)])
+        finally:
+            for domain in self.domains:
+                await domain.close()
+
+    @property
+    def jobs(self) -> list[tuple[Job, JobStatus]]:
+        """All jobs with their status."""
+        return self.scheduler.jobs
+
+    @property
+    def collectors(self) -> frozenset[str]:
+        """The names of all collectors."""
+        return frozenset(job.collector for job, _ in self.jobs)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every job has ended a first run."""
+        return all(status.last_run is not None for _, status in self.jobs)
+
+    def render(self, *, openmetrics: bool, gzip: bool, collectors: frozenset[str] | None = None) -> bytes:
+        """The exposition's bytes, of some collectors or of all and the exporter itself."""
+        tail = (
+            self.own.families(self.jobs)
+            if collectors is None
+            else self.own.of_collectors([pair for pair in self.jobs if pair[0].collector in collectors])
+        )
+        return self.exposition.render(openmetrics=openmetrics, gzip=gzip, collectors=collectors, tail=tail)
+
+    def _load(self) -> Config:
+        return load_config(self._files, {domain.name: domain.section for domain in self.domains})
+
+    async def _jobs(self, config: Config) -> list[Job]:
+        return [job for domain in self.domains for job in await domain.configure(getattr(config, domain.name))]
+
+    async def _apply(self, config: Config) -> None:
+        await self.scheduler.pause()
+        await self.scheduler.apply(await self._jobs(config))
+
+    async def _stop(self) -> None:
+        await self.scheduler.pause()
+        for domain in self.domains:
+            await domain.close()
+
+
+def catalogue(domains: Sequence[Domain]) -> list[Metric]:
+    """Every metric that the exporter and these domains can export, by name."""
+    own = SelfMetrics(Exposition()).catalogue()
+    return sorted([*own, *(metric for domain in domains for metric in domain.catalogue)], key=lambda each: each.name)
+
+
+class LoopThread:
+    """An event loop in a daemon thread."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def start(self) -> None:
+        """Start it."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
+        self._thread.start()
+
+    def call(self, coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Run a coroutine on it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def stop(self) -> None:
+        """End it. Tasks that still run are given up."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=2)
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()

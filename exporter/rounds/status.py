@@ -1,0 +1,57 @@
+"""What the exporter knows of its collectors, as plain data: for the API, the landing page and ``rounds status``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from rounds.selfmetrics import program_version
+
+if TYPE_CHECKING:
+    from rounds.domain import Job
+    from rounds.exporter import Exporter
+    from rounds.scheduler import JobStatus
+
+
+def status_of(exporter: Exporter) -> dict[str, Any]:
+    """The status. Times are Unix seconds, None where there was none yet; durations are seconds."""
+    collectors: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for job, status in exporter.jobs:
+        collectors[job.collector].append(_job(job, status, exporter.exposition.samples(job.name)))
+    return {
+        "version": program_version(),
+        "started": exporter.started,
+        "ready": exporter.ready,
+        "config": {
+            "last_reload_successful": exporter.own.reload_successful,
+            "loaded": exporter.own.reload_time,
+        },
+        "collectors": [
+            {"name": name, "state": _worst([each["state"] for each in jobs]), "jobs": jobs}
+            for name, jobs in collectors.items()
+        ],
+    }
+
+
+def _job(job: Job, status: JobStatus, samples: int) -> dict[str, Any]:
+    return {
+        "name": job.name,
+        "source": job.source,
+        "state": status.state,
+        "running": status.running,
+        "interval": job.interval,
+        "last_run": status.last_run,
+        "last_success": status.last_success,
+        "next_run": status.next_run,
+        "duration": status.duration,
+        "runs": status.runs,
+        "skipped": status.skipped,
+        "failures": sum(status.failures.values()),
+        "reason": status.reason,
+        "error": status.error,
+        "samples": samples,
+    }
+
+
+def _worst(states: list[str]) -> str:
+    return next((state for state in ("failed", "waiting") if state in states), "ok")
