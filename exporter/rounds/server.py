@@ -175,7 +175,7 @@ async def serve(exporter: Exporter, sockets: Sequence[socket.socket], web: WebCo
     context = web.ssl_context()
     config = uvicorn.Config(
         build_app(exporter, web, lifecycle=lifecycle),
-        http=web.http_protocol_class,
+        http="h11",
         ws="none",
         lifespan="off",
         log_config=None,
@@ -185,7 +185,7 @@ async def serve(exporter: Exporter, sockets: Sequence[socket.socket], web: WebCo
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_DRAIN,
-        **({"ssl_context_factory": lambda _config, _default: context} if context else {}),
+        ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()

@@ -1,0 +1,67 @@
+# What a developer or a newcomer runs. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEBIAN_SERVERS := prometheus prometheus-alertmanager
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format bench docs lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/demo.stamp ## show synthetic services failing and recovering, up to the Slack and e-mail messages
+	@scripts/system-packages $(DEBIAN_SERVERS)
+	@exec $(BIN)/rounds demo
+
+test: $(VENV)/dev.stamp ## run the tests that are quick enough to run often
+	@scripts/system-packages $(DEBIAN_SERVERS)
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(VENV)/dev.stamp ## run all tests
+	@scripts/system-packages $(DEBIAN_SERVERS)
+	$(BIN)/pytest
+
+lint: $(VENV)/dev.stamp ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp ## put the code into its standard form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev.stamp ## measure against named peers; nothing else should run meanwhile
+	@scripts/system-packages prometheus-blackbox-exporter nginx-light
+	$(BIN)/python bench/scrape.py
+	$(BIN)/python bench/probes.py
+
+docs: $(VENV)/dev.stamp ## generate what is generated in docs/
+	$(BIN)/rounds metrics --format markdown > docs/metrics.md
+
+LOCK = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links pyproject.toml
+
+lock: $(VENV)/dev.stamp ## pin the versions of all dependencies anew
+	$(LOCK) --upgrade --output-file requirements.txt
+	$(LOCK) --upgrade --extra demo --output-file requirements-demo.txt
+	$(LOCK) --upgrade --extra demo --extra dev --output-file requirements-dev.txt
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage exporter/*.egg-info
+
+$(BIN)/pip:
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { scripts/system-packages python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+
+$(VENV)/demo.stamp: requirements-demo.txt pyproject.toml | $(BIN)/pip
+	@echo "Preparing $(VENV)"
+	@$(PIP_INSTALL) --require-hashes -r requirements-demo.txt
+	@$(PIP_INSTALL) --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt pyproject.toml | $(BIN)/pip
+	@echo "Preparing $(VENV) for development"
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@$(PIP_INSTALL) --no-deps --editable .
+	@touch $@ $(VENV)/demo.stamp
