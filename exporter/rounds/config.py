@@ -78,7 +78,7 @@ def validated(document: Document, model: type[ModelT]) -> ModelT:
 def _problems(error: ValidationError, document: Document, model: type[BaseModel]) -> list[str]:
     found: dict[str, tuple[str, int]] = {}
     for detail in error.errors(include_url=False, include_input=False):
-        path = _tree_path(document.tree, detail["loc"])
+        path = _tree_path(document.tree, detail["loc"], missing=detail["type"] == "missing")
         context = detail.get("ctx", {})
         path += tuple(context.get("at", ()))
         place = document.place(path)
@@ -105,8 +105,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def _tree_path(tree: Any, loc: Sequence[str | int]) -> tuple[str | int, ...]:
-    """An error's location without the parts that name a type rather than a key (a union's tag)."""
+def _tree_path(tree: Any, loc: Sequence[str | int], *, missing: bool) -> tuple[str | int, ...]:
+    """An error's location without the parts that are no keys, such as a union's tag; a missing key is the last one."""
     path: list[str | int] = []
     last = len(loc) - 1
     for index, part in enumerate(loc):
@@ -114,7 +114,7 @@ def _tree_path(tree: Any, loc: Sequence[str | int]) -> tuple[str | int, ...]:
             tree = tree[part]
         elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
             tree = tree[part]
-        elif index < last or not isinstance(tree, dict) or part == "[key]":
+        elif not missing or index < last:
             continue
         path.append(part)
     return tuple(path)

@@ -19,6 +19,7 @@ from rounds.errors import ConfigError
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"(?P<escaped>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+_COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _SUSPECT = re.compile(r"\$\{[^}]*\}?")
 
 
@@ -105,7 +106,7 @@ def _read(file: Path, environ: Mapping[str, str] | None, flag: str) -> Document:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
-        if node is None and environ is None:
+        if environ is None and (node is None or node.tag == "tag:yaml.org,2002:null"):
             return Document({}, {(): Place(file, 1)})
         if not isinstance(node, yaml.MappingNode):
             example = "" if environ is None else ", such as 'services:'"
@@ -143,6 +144,9 @@ class _Builder:
             return None
         self._open.add(id(node))
         try:
+            if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTION_TAGS:
+                self._problem(node, path, f"has the tag {node.tag}, which is not known")
+                return None
             if isinstance(node, yaml.MappingNode):
                 return self._mapping(node, path)
             if isinstance(node, yaml.SequenceNode):

@@ -29,6 +29,7 @@ class Job:
         timeout: the deadline of a run in seconds.
         stale_after: seconds for which the last samples are kept while runs fail.
         collect: makes a whole new set of families. Raises CollectorError where it can tell the reason.
+        found: what the last run found, in a few words for people: no secret, nothing of a patient.
         source: the configured source that it reads, for logs and pages.
         initial: what can be said before the first run, such as counters at 0.
     """
@@ -39,6 +40,7 @@ class Job:
     timeout: float
     stale_after: float
     collect: Callable[[], Awaitable[Sequence[Family]]]
+    found: Callable[[], str] | None = None
     source: str = ""
     initial: Sequence[Family] = ()
 

@@ -113,7 +113,7 @@ def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise problem("should be the path of a file")
     folder = value.folder if isinstance(value, Text) else Path()
-    return folder / Path(value).expanduser()
+    return folder / value
 
 
 def readable_file(value: object) -> Path:

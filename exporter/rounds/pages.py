@@ -61,6 +61,7 @@ def _collector(collector: dict[str, Any], now: float) -> str:
         for title, number in (
             ("Job", False),
             ("State", False),
+            ("Found", False),
             ("Last run", False),
             ("Last success", False),
             ("Duration", True),
@@ -87,6 +88,7 @@ def _job(job: dict[str, Any], now: float) -> str:
     cells = "".join(f"<td class=number>{number}</td>" for number in numbers)
     return (
         f"<tr><td>{escape(job['name'])}{error}</td><td class='state {job['state']}'>{job['state']}</td>"
+        f"<td>{escape(job['found'])}</td>"
         f"<td>{ago(job['last_run'], now)}</td><td>{ago(job['last_success'], now)}</td>{cells}</tr>"
     )
 

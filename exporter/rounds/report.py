@@ -56,7 +56,7 @@ CATALOGUE_FORMATS: dict[str, Callable[[Sequence[Metric]], str]] = {
 def status_table(status: dict[str, Any]) -> str:
     """The status of :func:`rounds.status.status_of` as a table, failures below it."""
     now = time.time()
-    heads = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "DURATION", "NEXT RUN", "INTERVAL", "FAILED")
+    heads = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "DURATION", "NEXT RUN", "INTERVAL", "FAILED", "FOUND")
     jobs = [job for collector in status["collectors"] for job in collector["jobs"]]
     rows = [heads, *(_row(job, now) for job in jobs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
@@ -81,4 +81,5 @@ def _row(job: dict[str, Any], now: float) -> tuple[str, ...]:
         else f"in {format_duration(max(0, round(job['next_run'] - now)))}",
         format_duration(job["interval"]),
         f"{job['failures']} of {job['runs']}",
+        job["found"],
     )

@@ -101,6 +101,10 @@ class SelfMetrics:
         self.reload_successful = True
         self.reload_time: float | None = None
 
+    def expect_requests(self, handlers: Iterable[str]) -> None:
+        """Begin counting these handlers' good answers at 0."""
+        self._requests.update({(handler, "200"): 0 for handler in handlers})
+
     def count_request(self, handler: str, code: int) -> None:
         """Count one answer."""
         with self._lock:

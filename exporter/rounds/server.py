@@ -120,6 +120,7 @@ class CountRequests:
         self._app = app
         self._own = own
         self._paths = paths
+        own.expect_requests(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting the answer as it starts."""
@@ -140,7 +141,9 @@ def build_app(exporter: Exporter, web: WebConfig, *, lifecycle: bool) -> ASGIApp
     """The whole application: routes, authentication, counting."""
     served = Handlers(exporter, lifecycle=lifecycle).routes()
     paths = frozenset(route.path for route in served if isinstance(route, Route))
-    return CountRequests(protect(Starlette(routes=served), web), exporter.own, paths)
+    app = Starlette(routes=served)
+    app.router.redirect_slashes = False  # another path is not found, not somewhere else
+    return CountRequests(protect(app, web), exporter.own, paths)
 
 
 def listen(address: str) -> socket.socket:
@@ -231,7 +234,8 @@ def run(exporter: Exporter, addresses: Sequence[str], web_file: Path | None, *, 
             except OSError as error:
                 raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
         exporter.start()
-        for address in addresses:
-            log.info("listening", address=address, tls=web.tls is not None)
+        for listener in sockets:
+            host, port = listener.getsockname()[:2]
+            log.info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls=bool(web.tls))
         asyncio.run(serve(exporter, sockets, web, lifecycle=lifecycle))
     log.info("stopped")

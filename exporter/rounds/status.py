@@ -37,6 +37,7 @@ def _job(job: Job, status: JobStatus, samples: int) -> dict[str, Any]:
     return {
         "name": job.name,
         "source": job.source,
+        "found": job.found() if job.found else "",
         "state": status.state,
         "running": status.running,
         "interval": job.interval,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import ssl  # noqa: TC003  # pydantic reads annotations
+import ssl  # pydantic reads annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
@@ -108,7 +108,7 @@ class WebSettings(Model):
     def _empty_is_absent(cls, tree: Any) -> Any:
         if not isinstance(tree, dict):
             return tree
-        return {key: value for key, value in tree.items() if value not in (None, {})}
+        return {key: value for key, value in tree.items() if value not in (None, {}) or key not in cls.model_fields}
 
 
 class WebConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from collections.abc import Callable, Iterator, Mapping  # noqa: TC003  # pydantic reads annotations
+from collections.abc import Callable, Iterator, Mapping  # pydantic reads annotations
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -17,7 +17,7 @@ import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import Certificate, InvalidVersion, load_pem_x509_certificates
-from pydantic import BeforeValidator, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from rounds.config import did_you_mean
 from rounds.fields import Model, ReadableFile, Secret, exclusive, problem
@@ -100,7 +100,7 @@ class TlsServer(Model):
     ] = ssl.CERT_NONE
     """Whether clients must show a certificate."""
 
-    client_allowed_sans: list[str] | None = None
+    client_allowed_sans: list[str] = Field(default_factory=list)
     """Names of which a client's certificate must hold one: DNS name, IP address, e-mail address or URI."""
 
     min_version: Annotated[
@@ -110,13 +110,13 @@ class TlsServer(Model):
         ssl.TLSVersion, _named("TLS version", _VERSIONS, dict.fromkeys(("TLS10", "TLS11"), _OLD_TLS))
     ] = ssl.TLSVersion.TLSv1_3
 
-    cipher_suites: tuple[Annotated[str, _named("cipher suite", _CIPHERS)], ...] = ()
+    cipher_suites: list[Annotated[str, _named("cipher suite", _CIPHERS)]] = Field(default_factory=list)
     """Go's names of the suites for TLS 1.2, the preferred one first."""
 
     prefer_server_cipher_suites: bool = True
     """Whether the order of cipher_suites counts, rather than the client's."""
 
-    curve_preferences: tuple[Annotated[str, _named("curve", _CURVES)], ...] = ()
+    curve_preferences: list[Annotated[str, _named("curve", _CURVES)]] = Field(default_factory=list)
     """At most one curve, since Python's ssl module knows no list."""
 
     _context: ssl.SSLContext = PrivateAttr()
@@ -129,10 +129,11 @@ class TlsServer(Model):
     @model_validator(mode="before")
     @classmethod
     def _blank_is_unset(cls, tree: Any) -> Any:
-        # As in Go, where an empty text is the same as none. An empty allow-list stays: it must not come to mean "all".
+        # As in Go, where an empty text is the same as none. An empty list stays: it must not come to mean "all".
         if not isinstance(tree, dict):
             return tree
-        return {key: value for key, value in tree.items() if value not in (None, "") or key == "client_allowed_sans"}
+        texts = {name for name, field in cls.model_fields.items() if field.default_factory is None}
+        return {key: value for key, value in tree.items() if value not in (None, "") or key not in texts}
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
@@ -203,7 +204,7 @@ class TlsServer(Model):
             # As in Go, whatever the operator names is trusted, also an intermediate authority without its root.
             context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
             context.verify_mode = self.client_auth_type
-        if self.client_allowed_sans is not None:
+        if "client_allowed_sans" in self.model_fields_set:
             if self.client_auth_type is not ssl.CERT_REQUIRED:
                 raise problem("needs client_auth_type: RequireAndVerifyClientCert", "client_allowed_sans")
             if not self.client_allowed_sans:

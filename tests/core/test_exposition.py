@@ -56,7 +56,9 @@ def test_official_parsers_read_what_was_published(openmetrics: bool, compressed:
     body = made.render(openmetrics=openmetrics, gzip=compressed, tail=tail)
     text = (gzip.decompress(body) if compressed else body).decode()
     parsed = list((parse_openmetrics if openmetrics else parse_text)(text))
-    samples = {(s.name, s.labels.get("table"), s.labels.get("le")): s.value for family in parsed for s in family.samples}
+    samples = {
+        (s.name, s.labels.get("table"), s.labels.get("le")): s.value for family in parsed for s in family.samples
+    }
     assert samples["rounds_test_rows", "a", None] == 1
     assert samples["rounds_test_rows", ODD, None] == 1
     assert samples["rounds_test_changes_total", "a", None] == 7

@@ -230,4 +230,3 @@ def test_a_blocking_collector_that_outlives_its_deadline_is_cancelled_and_not_st
     assert timeouts == 1, "a run that is still stuck is skipped, not started again"
     assert skipped >= 2
     assert samples == 1
-

@@ -160,7 +160,8 @@ class HttpSettings(Settings):
     basic_auth: BasicAuth | None = None
     bearer_token: Secret | None = None
     bearer_token_file: SecretFile | None = None
-    expect_status: Annotated[list[StatusCodes], Field(min_length=1)] = [range(200, 201)]
+    expect_status: Annotated[list[StatusCodes], Field(min_length=1, default_factory=lambda: [range(200, 201)])]
+    """The status codes of a healthy answer, such as 200 or 2xx. By default only 200."""
     expect_http_versions: list[Literal["1.0", "1.1"]] = []
     """The HTTP versions that a response may have; empty for any."""
     require_tls: bool = False

@@ -19,7 +19,7 @@ from rounds.services.history import History
 from rounds.services.metrics import CATALOGUE
 from rounds.services.prober import Prober
 from rounds.services.resolver import Resolver
-from rounds.services.state import CheckMetrics, CheckState, summary
+from rounds.services.state import CheckMetrics, CheckState, finding
 
 #: The prober keeps its own deadline and tells what it found by then; the scheduler's only guards against a fault of it.
 _DEADLINE_MARGIN = 2.0
@@ -82,6 +82,7 @@ class Services(Domain):
             timeout=check.timeout + _DEADLINE_MARGIN,
             stale_after=STALE_INTERVALS * check.interval,
             collect=functools.partial(self._collect, prober, probed),
+            found=lambda: finding(self._states[check.name]),
             initial=probed.metrics.families(self._states[check.name]),
         )
 
@@ -89,5 +90,5 @@ class Services(Domain):
         state = self._states[probed.check.name]
         result = await prober.probe()
         state.update(result, probed.check)
-        probed.history.add(state.ended or 0, summary(probed.check, state), failed=state.reason is not None)
+        probed.history.add(state.ended or 0, finding(state), failed=state.reason is not None)
         return probed.metrics.families(state)

@@ -15,7 +15,7 @@ from rounds.services.config import Check
 from rounds.services.history import History
 from rounds.services.prober import Prober
 from rounds.services.resolver import Resolver
-from rounds.services.state import CheckMetrics, CheckState, summary
+from rounds.services.state import CheckMetrics, CheckState, finding
 
 #: What the answer itself needs of the time that Prometheus allows for its scrape.
 SCRAPE_MARGIN = 0.5
@@ -97,7 +97,7 @@ def _explanation(chosen: Probed, state: CheckState, exposition: str) -> str:
     log = state.last.log if state.last else ()
     history = chosen.history.lines()
     parts = (
-        ("", [summary(chosen.check, state)]),
+        ("", [f"{chosen.check.name} is {finding(state)}"]),
         ("Log", list(log)),
         ("Metrics", exposition.splitlines()),
         ("Configuration, as far as it was set", yaml.safe_dump(configured, sort_keys=False).splitlines()),

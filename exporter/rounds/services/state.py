@@ -139,7 +139,7 @@ def target(check: Check) -> str:
     return shown_url(check.url).partition("?")[0] if isinstance(check, HttpCheck) else f"{check.host}:{check.port}"
 
 
-def summary(check: Check, state: CheckState) -> str:
-    """One line on a check, for people."""
+def finding(state: CheckState) -> str:
+    """What is known of a check, in a few words for people: ``up in 38ms``, ``down (timeout: ...)``."""
     took = f" in {format_duration(state.last.elapsed)}" if state.last and state.last.answered else ""
-    return f"{check.name} is {state.state or 'not probed yet'}{took}" + (f" ({state.error})" if state.error else "")
+    return f"{state.state or 'not probed yet'}{took}" + (f" ({state.error})" if state.error else "")

@@ -36,8 +36,12 @@ class TlsOptions(Model):
         return self
 
     def context(self) -> ssl.SSLContext:
-        """The context for these options, shared by all that have the same: making one costs 20 ms."""
-        return _context(self)
+        """The context for these options, shared by all that have the same: making one costs 20 ms.
+
+        Files that have changed since, as certificates do when they are renewed, are read again.
+        """
+        files = [path.stat() for path in (self.ca_file, self.cert_file, self.key_file) if path]
+        return _context(self, tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in files))
 
     def _context(self) -> ssl.SSLContext:
         try:
@@ -60,5 +64,5 @@ class TlsOptions(Model):
 
 
 @functools.lru_cache(maxsize=256)
-def _context(options: TlsOptions) -> ssl.SSLContext:
+def _context(options: TlsOptions, files: tuple[tuple[int, ...], ...]) -> ssl.SSLContext:  # noqa: ARG001  # in the key
     return options._context()  # noqa: SLF001
