@@ -80,6 +80,14 @@ class RunningExporter:
 
         await until(is_ready, within=20)
 
+    async def ready_of(self, check: str) -> None:
+        """Wait until a check has been probed."""
+
+        async def probed() -> bool:
+            return bool(await self.value("rounds_check_probes_total", check=check, tier="core"))
+
+        await until(probed, within=20)
+
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
