@@ -1,0 +1,93 @@
+"""Writes the demo's configuration files: the exporter's own, and the production bundle's on shorter times."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import rounds
+from rounds.demo.ports import LOOPBACK
+from rounds.demo.processes import ChildDiedError
+from rounds.demo.scaling import Scale, redirect
+from rounds.demo.synthetic import ENDPOINTS, Service
+
+#: The thresholds are production's. The interval is shorter, and as short as slowness of 6 s allows, since a probe's
+#: timeout must fit into it and be longer than ``down_after``.
+CHECK_TIMES = {"interval": "8s", "timeout": "8s", "degraded_after": "1s", "down_after": "5s"}
+
+
+def find_bundle() -> Path | None:
+    """The folder that holds ``prometheus/`` and ``alertmanager/``; None where the package came without them."""
+    root = Path(rounds.__file__).resolve().parents[2]
+    complete = all((root / name / f"{name}.yml").is_file() for name in ("prometheus", "alertmanager"))
+    return root if complete else None
+
+
+def write_exporter(folder: Path, services: Mapping[str, Service]) -> Path:
+    """Write the exporter's configuration: the nine checks."""
+    checks = [
+        {
+            "name": endpoint.check,
+            "url": f"http://{LOOPBACK}:{services[endpoint.service].port}{endpoint.path}",
+            "tier": endpoint.tier,
+        }
+        for endpoint in ENDPOINTS
+    ]
+    return _write(folder / "rounds.yml", {"services": {"defaults": CHECK_TIMES, "checks": checks}})
+
+
+def write_prometheus(bundle: Path, folder: Path, scale: Scale, addresses: Mapping[str, str]) -> Path:
+    """Write Prometheus' configuration and rule files."""
+    production = bundle / "prometheus"
+    rules = [
+        str(_write(folder / f"rules-{file.name}", scale.apply(_read(file))))
+        for file in sorted((production / "rules").glob("*.yml"))
+    ]
+    tree = scale.apply(_read(production / "prometheus.yml"))
+    return _write(folder / "prometheus.yml", redirect(tree, addresses, rules))
+
+
+def write_alertmanager(bundle: Path, folder: Path, scale: Scale, slack: str, mail: str | None) -> Path:
+    """Write Alertmanager's configuration, rendered as in production from environment variables.
+
+    Args:
+        bundle: the folder of the production bundle.
+        folder: where to write.
+        scale: for the times.
+        slack: the URL that takes Slack messages.
+        mail: ``host:port`` of the mail server; None for no e-mail.
+
+    Raises:
+        ChildDiedError: the bundle's own script refuses to render it.
+    """
+    settings = {
+        "SLACK_WEBHOOK_URL": slack,
+        # Not the rest of the environment: it may hold the settings of a real channel.
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }
+    if mail:
+        host, _, port = mail.rpartition(":")
+        settings |= {"SMTP_HOST": host, "SMTP_PORT": port, "SMTP_TLS": "none"}
+        settings |= {"SMTP_FROM": "Rounds demo <rounds@example.org>", "SMTP_TO": "operations@example.org"}
+    output = folder / "alertmanager"
+    command = [sys.executable, str(bundle / "alertmanager" / "render.py"), f"--output={output}"]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    if done.returncode:
+        raise ChildDiedError(f"Alertmanager's configuration cannot be rendered: {done.stderr.strip()}")
+    config = output / "alertmanager.yml"
+    return _write(config, scale.apply(_read(config)))
+
+
+def _read(file: Path) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _write(file: Path, tree: Any) -> Path:
+    file.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return file

@@ -1,0 +1,100 @@
+"""Production YAML to demo YAML: the same rules and routes on shorter times and other addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rounds.fields import format_duration, parse_duration
+
+#: The keys of Prometheus, its rule files and Alertmanager that hold the times of alerting.
+TIMES = frozenset(
+    (
+        "scrape_interval",
+        "scrape_timeout",
+        "evaluation_interval",
+        "interval",
+        "for",
+        "keep_firing_for",
+        "group_wait",
+        "group_interval",
+        "repeat_interval",
+    )
+)
+
+#: Mappings of free names: a label called "interval" is none of ours.
+_FREE = frozenset(("labels", "annotations", "external_labels"))
+
+
+class Scale:
+    """Divides times by a factor and remembers what became of them.
+
+    Attributes:
+        factor: a time becomes this many times shorter, in whole seconds and at least one.
+        changes: by key, each production time and what it is now.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        self.changes: dict[str, dict[str, str]] = {}
+
+    def apply(self, tree: Any) -> Any:
+        """A copy of a tree in which every time is scaled. Expressions, names, labels and texts stay."""
+        if isinstance(tree, dict):
+            return {key: self._value(key, value) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [self.apply(item) for item in tree]
+        return tree
+
+    def duration(self, text: str) -> str:
+        """One time, scaled. Zero stays zero, since it means "at once"."""
+        seconds = parse_duration(text)
+        return format_duration(max(1, round(seconds / self.factor)) if seconds else 0)
+
+    def described(self) -> list[str]:
+        """Lines for people: each kind of time, as it is in production and here, shortest first."""
+        lines = []
+        for key in sorted(self.changes):
+            pairs = sorted(self.changes[key].items(), key=lambda pair: parse_duration(pair[0]))
+            lines.append(f"{key:<20}" + ", ".join(f"{old} -> {new}" for old, new in pairs))
+        return lines
+
+    def _value(self, key: str, value: Any) -> Any:
+        if key in _FREE:
+            return value
+        if key in TIMES and isinstance(value, str):
+            scaled = self.duration(value)
+            self.changes.setdefault(key, {})[value] = scaled
+            return scaled
+        return self.apply(value)
+
+
+def redirect(tree: dict[str, Any], addresses: Mapping[str, str], rule_files: list[str]) -> dict[str, Any]:
+    """A Prometheus configuration whose targets are at other addresses.
+
+    Args:
+        tree: the production configuration.
+        addresses: ``host:port`` in production to ``host:port`` here. A target that is not among them has no
+            counterpart and is left out, with its job where that was the job's last one.
+        rule_files: the paths of the rule files to load instead.
+    """
+    jobs = [_moved(job, addresses) for job in tree.get("scrape_configs", [])]
+    managers = [_moved(each, addresses) for each in tree.get("alerting", {}).get("alertmanagers", [])]
+    return {
+        **tree,
+        "rule_files": rule_files,
+        "scrape_configs": [job for job in jobs if job["static_configs"]],
+        "alerting": {
+            **tree.get("alerting", {}),
+            "alertmanagers": [each for each in managers if each["static_configs"]],
+        },
+    }
+
+
+def _moved(job: dict[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
+    groups = []
+    for group in job.get("static_configs", []):
+        targets = [addresses[target] for target in group["targets"] if target in addresses]
+        if targets:
+            groups.append({**group, "targets": targets})
+    return {**job, "static_configs": groups}

@@ -1,0 +1,84 @@
+"""The files that the demo derives are accepted by the programs that read them, and differ in times alone."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rounds.config import load_config
+from rounds.demo import bundle
+from rounds.demo.scaling import TIMES, Scale
+from rounds.demo.synthetic import make_services
+from rounds.services.config import ServicesSection
+from support.binaries import require_binary
+
+TARGETS = {"exporter:12780": "127.0.0.1:1", "alertmanager:9093": "127.0.0.1:2", "127.0.0.1:9090": "127.0.0.1:3"}
+
+
+@pytest.fixture
+def production() -> Path:
+    found = bundle.find_bundle()
+    assert found is not None
+    return found
+
+
+def test_the_exporter_takes_its_configuration(tmp_path: Path) -> None:
+    services = make_services()
+    for port, service in enumerate(services.values(), 1000):
+        service.port = port
+    section = load_config([bundle.write_exporter(tmp_path, services)], {"services": ServicesSection})
+    checks = {check.name: check for check in section.services.checks}  # type: ignore[attr-defined]
+    assert len(checks) == 9
+    assert checks["frontend-ready"].tier == "frontend"
+    assert checks["saga-orchestrator"].url == "http://127.0.0.1:1006/health/"
+    assert {(check.degraded_after, check.down_after) for check in checks.values()} == {(1.0, 5.0)}
+
+
+def test_prometheus_takes_the_scaled_rules_and_only_times_differ(production: Path, tmp_path: Path) -> None:
+    promtool = require_binary("promtool")
+    config = bundle.write_prometheus(production, tmp_path, Scale(6), TARGETS)
+
+    subprocess.run([promtool, "check", "config", config], check=True, capture_output=True)
+    tree = yaml.safe_load(config.read_text())
+    assert len(tree["rule_files"]) == len(list((production / "prometheus" / "rules").glob("*.yml")))
+    for scaled in tree["rule_files"]:
+        original = production / "prometheus" / "rules" / Path(scaled).name.removeprefix("rules-")
+        assert _without_times(Path(scaled)) == _without_times(original)
+
+
+def test_every_production_target_has_its_counterpart(production: Path, tmp_path: Path) -> None:
+    tree = yaml.safe_load(bundle.write_prometheus(production, tmp_path, Scale(6), TARGETS).read_text())
+    original = yaml.safe_load((production / "prometheus" / "prometheus.yml").read_text())
+    assert [job["job_name"] for job in tree["scrape_configs"]] == [
+        job["job_name"] for job in original["scrape_configs"]
+    ]
+    assert tree["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:2"]}]}]
+
+
+@pytest.mark.parametrize("mail", ["127.0.0.1:2525", None])
+def test_alertmanager_takes_the_scaled_routes(
+    production: Path, tmp_path: Path, mail: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amtool = require_binary("amtool")
+    monkeypatch.setenv("DEADMAN_WEBHOOK_URL", "http://real.example.org/")
+    config = bundle.write_alertmanager(production, tmp_path, Scale(6), "http://127.0.0.1:1/", mail)
+
+    subprocess.run([amtool, "check-config", config], check=True, capture_output=True)
+    tree = yaml.safe_load(config.read_text())
+    critical = next(each for each in tree["receivers"] if each["name"] == "critical")
+    assert "slack_configs" in critical
+    assert ("email_configs" in critical) == (mail is not None)
+    assert tree["route"]["group_interval"] == "2s"
+    assert "real.example.org" not in config.read_text()
+
+
+def _without_times(file: Path) -> object:
+    def strip(tree: object) -> object:
+        if isinstance(tree, dict):
+            return {key: strip(value) for key, value in tree.items() if key not in TIMES}
+        return [strip(item) for item in tree] if isinstance(tree, list) else tree
+
+    return strip(yaml.safe_load(file.read_text()))

@@ -1,0 +1,64 @@
+"""What is printed, and what it is printed from."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from rounds.demo.catchers import SlackMessage
+from rounds.demo.display import Display
+from rounds.demo.observe import check_states, firing_alerts
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+MESSAGE = SlackMessage("#alerts", "CRITICAL: a is down", "a &amp; b\n<more>", "danger", ("http://runbook/",), {})
+
+
+def test_a_slack_message_reads_as_slack_shows_it() -> None:
+    stream = io.StringIO()
+    Display(stream).slack(MESSAGE)
+    head, *details = stream.getvalue().splitlines()
+    assert head.split() == ["00:00", "slack", "FIRING", "(danger", "in", "#alerts):", "CRITICAL:", "a", "is", "down"]
+    assert [line.strip() for line in details] == ["a & b", "<more>", "http://runbook/"]
+
+
+def test_only_a_terminal_is_coloured_and_only_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    plain, coloured, unwanted = io.StringIO(), Terminal(), Terminal()
+    Display(plain).check("a", "up", "down")
+    Display(coloured).check("a", "up", "down")
+    monkeypatch.setenv("NO_COLOR", "1")
+    Display(unwanted).check("a", "up", "down")
+    assert "\x1b[31ma: up -> down\x1b[0m" in coloured.getvalue()
+    assert "\x1b" not in plain.getvalue() + unwanted.getvalue()
+
+
+def test_the_state_that_holds_is_read_from_the_metrics() -> None:
+    exposition = """\
+# TYPE rounds_check_state gauge
+rounds_check_state{check="a",tier="core",state="up"} 0
+rounds_check_state{check="a",tier="core",state="down"} 1
+rounds_check_state{check="b",tier="core",state="up"} 1
+other 1
+"""
+    assert check_states(exposition) == {"a": "down", "b": "up"}
+    assert check_states("") == {}
+
+
+def test_only_alerts_that_fire_are_told_with_what_they_are_about() -> None:
+    labels = {"alertname": "ServiceDown", "severity": "critical", "check": "a", "instance": "x"}
+    alerts = [
+        {"state": "firing", "labels": labels},
+        {"state": "pending", "labels": {"alertname": "ServiceSlow"}},
+        {"state": "firing", "labels": {"alertname": "Watchdog"}},
+    ]
+    assert firing_alerts(json.dumps({"data": {"alerts": alerts}})) == {
+        ("ServiceDown", " (critical, a)"),
+        ("Watchdog", ""),
+    }
