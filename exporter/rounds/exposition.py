@@ -10,6 +10,7 @@ and OpenMetrics ends in ``# EOF``.
 
 from __future__ import annotations
 
+import functools
 import struct
 import threading
 import time
@@ -31,6 +32,7 @@ _RAW_DEFLATE = -zlib.MAX_WBITS
 class _Publication:
     collector: str
     families: Sequence[Family]
+    series: int
     expires: float
     lines: list[str] | None = None
 
@@ -92,7 +94,7 @@ class Exposition:
         if series > self.max_series:
             raise CollectorError("limit", f"found {series} time series, more than max_series {self.max_series}")
         with self._lock:
-            self._publications[name] = _Publication(collector, families, self._clock() + fresh_for)
+            self._publications[name] = _Publication(collector, families, series, self._clock() + fresh_for)
             self._version += 1
         return series
 
@@ -107,7 +109,7 @@ class Exposition:
         publication = self._publications.get(name)
         if publication is None or publication.expires <= self._clock():
             return 0
-        return sum(family.series for family in publication.families)
+        return publication.series
 
     def is_rendered(self, *, openmetrics: bool) -> bool:
         """Whether a render of everything costs a memory copy only."""
@@ -189,19 +191,20 @@ def _header(metric: Metric, *, openmetrics: bool) -> str:
 
 def render_samples(family: Family) -> str:
     """The sample lines of a family."""
-    metric = family.metric
+    name, template = family.metric.name, _template(family.metric)
     lines: list[str] = []
     for labels, value in family.samples:
-        pairs = ",".join(f'{label}="{_escape(text)}"' for label, text in zip(metric.labels, labels, strict=True))
+        pairs = template % (labels if _is_plain("".join(labels)) else tuple(map(_escape, labels)))
         if isinstance(value, Histogram):
-            _histogram(lines, metric.name, pairs, value)
+            _histogram(lines, name, pairs, value)
         else:
-            lines.append(
-                f"{metric.name}{{{pairs}}} {format_value(value)}\n"
-                if pairs
-                else f"{metric.name} {format_value(value)}\n"
-            )
+            lines.append(f"{name}{{{pairs}}} {format_value(value)}\n" if pairs else f"{name} {format_value(value)}\n")
     return "".join(lines)
+
+
+@functools.cache
+def _template(metric: Metric) -> str:
+    return ",".join(f'{label}="%s"' for label in metric.labels)
 
 
 def _histogram(lines: list[str], name: str, pairs: str, value: Histogram) -> None:
@@ -215,7 +218,9 @@ def _histogram(lines: list[str], name: str, pairs: str, value: Histogram) -> Non
     lines.append(f"{name}_count{braced} {total}\n{name}_sum{braced} {format_value(value.sum)}\n")
 
 
+def _is_plain(text: str) -> bool:
+    return not ("\\" in text or '"' in text or "\n" in text)
+
+
 def _escape(text: str) -> str:
-    if "\\" in text or "\n" in text or '"' in text:
-        return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-    return text
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

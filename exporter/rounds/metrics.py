@@ -6,12 +6,13 @@ makes a whole new one, so that rows which vanished from a source vanish from the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from rounds.errors import CollectorError
+
+_NOT_FINITE = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
@@ -111,10 +112,8 @@ class HistogramCounter:
 
 
 def format_value(value: float) -> str:
-    """A sample's value as both exposition formats spell it."""
-    if math.isfinite(value):
-        whole = int(value)
-        return str(whole) if whole == value and abs(whole) < 1e15 else repr(float(value))  # noqa: PLR2004
-    if math.isnan(value):
-        return "NaN"
-    return "+Inf" if value > 0 else "-Inf"
+    """A sample's value as both exposition formats spell it: the shortest text that is read back as the same number."""
+    text = repr(float(value))
+    if text.endswith(".0"):
+        return text[:-2]
+    return _NOT_FINITE.get(text, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import threading
 from collections import Counter, defaultdict
@@ -82,6 +83,7 @@ _OWN = (
 )
 
 
+@functools.cache
 def program_version() -> str:
     """The installed version; ``unknown`` when run from a folder that is not installed."""
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rounds.metrics import Kind, Metric
@@ -83,3 +85,11 @@ CATALOGUE = (
     THRESHOLD,
     INFO,
 )
+
+
+@functools.cache
+def with_labels(extra: tuple[str, ...]) -> Mapping[str, Metric]:
+    """The catalogue by name, with these labels behind ``check`` and ``tier``."""
+    return {
+        metric.name: replace(metric, labels=(*LABELS, *extra, *metric.labels[len(LABELS) :])) for metric in CATALOGUE
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from rounds.fields import format_duration, shown_url
 from rounds.metrics import Family, HistogramCounter, Metric
@@ -89,17 +89,14 @@ class CheckMetrics:
     def __init__(self, check: Check, extra: Sequence[str] = ()) -> None:
         self._check = check
         self._labels = (check.name, check.tier, *(check.labels.get(label, "") for label in extra))
-        self._metrics = {
-            metric: replace(metric, labels=(*metrics.LABELS, *extra, *metric.labels[len(metrics.LABELS) :]))
-            for metric in metrics.CATALOGUE
-        }
+        self._metrics = metrics.with_labels(tuple(extra))
         self._settings = tuple(self._of_settings())
 
     def counters(self, state: CheckState) -> Iterable[Family]:
         """What only grows. Known before the first probe."""
         yield self._one(metrics.PROBES, state.probes)
         yield self._each(metrics.FAILURES, state.failures.items())
-        yield self._metrics[metrics.DURATION].family([(self._labels, state.durations.value())])
+        yield self._metrics[metrics.DURATION.name].family([(self._labels, state.durations.value())])
 
     def gauges(self, state: CheckState) -> Iterable[Family]:
         """The configured values, and what the last probe found."""
@@ -125,13 +122,13 @@ class CheckMetrics:
         yield self._one(metrics.INTERVAL, check.interval)
         yield self._one(metrics.TIMEOUT, check.timeout)
         yield self._each(metrics.THRESHOLD, (("degraded", check.degraded_after), ("down", check.down_after)))
-        yield self._metrics[metrics.INFO].family([((*self._labels, check.kind, target(check)), 1)])
+        yield self._metrics[metrics.INFO.name].family([((*self._labels, check.kind, target(check)), 1)])
 
     def _one(self, metric: Metric, value: float | None) -> Family:
-        return self._metrics[metric].family([(self._labels, value)])
+        return self._metrics[metric.name].family([(self._labels, value)])
 
     def _each(self, metric: Metric, values: Iterable[tuple[str, float]]) -> Family:
-        return self._metrics[metric].family(((*self._labels, label), value) for label, value in values)
+        return self._metrics[metric.name].family(((*self._labels, label), value) for label, value in values)
 
 
 def target(check: Check) -> str:
