@@ -126,7 +126,7 @@ def _keys_at(model: type[BaseModel], loc: Sequence[str | int]) -> set[str]:
     for part in loc:
         below = [each.model_fields[part] for each in models if isinstance(part, str) and part in each.model_fields]
         if below:
-            models = [found for field in below for found in _models_in(field.annotation)]
+            models = [found for field in below for found in models_in(field.annotation)]
         else:
             tagged = [each for each in models if "kind" in each.model_fields and part in _literal(each)]
             models = tagged or models
@@ -137,7 +137,8 @@ def _literal(model: type[BaseModel]) -> tuple[Any, ...]:
     return get_args(model.model_fields["kind"].annotation)
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a key's type allows."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for part in get_args(annotation) for found in _models_in(part)]
+    return [found for part in get_args(annotation) for found in models_in(part)]

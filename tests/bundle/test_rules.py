@@ -1,0 +1,187 @@
+"""What every rule must keep to, read from the files alone."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+from bundle.rules import ROOT, RULE_TESTS, Rule, alerts, all_rules
+from rounds import selfmetrics
+from rounds.metrics import Metric
+from rounds.services.metrics import CATALOGUE
+
+SEVERITIES = {"critical", "error", "warning", "info"}
+ANNOTATIONS = {"summary", "resolved_summary", "description", "runbook_url", "dashboard_url"}
+DASHBOARDS = {"services": {"check", "tier"}, "exporter": {"collector", "source"}}
+COMPONENTS = {"services", "exporter"}
+SCRAPE_INTERVAL = 5
+#: Programs that are scraped besides, and what Prometheus makes itself.
+FOREIGN = re.compile(r"(up|ALERTS|(alertmanager|prometheus)_\w+)")
+#: In the catalogue of the core, and exported once a domain has sources.
+SOURCE_METRICS = {"rounds_source_up", "rounds_source_queries_total"}
+RUNBOOK_SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+
+ALL = list(all_rules())
+ALERTS = alerts()
+
+
+def name_of(rule: Rule) -> str:
+    return rule.name
+
+
+def core_metrics() -> set[str]:
+    """What the exporter says of itself."""
+    return {value.name for value in vars(selfmetrics).values() if isinstance(value, Metric)} | SOURCE_METRICS
+
+
+def known_metrics() -> set[str]:
+    recorded = {rule.name for rule in ALL if not rule.is_alert}
+    return recorded | core_metrics() | {metric.name for metric in CATALOGUE}
+
+
+def selectors(node: Any) -> Iterator[Any]:
+    """Every vector selector below a node of a parsed expression."""
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node
+        return
+    for attribute in ("vector_selector", "expr", "lhs", "rhs"):
+        child = getattr(node, attribute, None)
+        if child is not None:
+            yield from selectors(child)
+    for argument in getattr(node, "args", None) or ():
+        yield from selectors(argument)
+
+
+@pytest.mark.parametrize("rule", ALL, ids=name_of)
+def test_an_expression_parses_and_names_known_metrics(rule: Rule) -> None:
+    known = known_metrics()
+    names = {selector.name for selector in selectors(promql_parser.parse(rule.expr))}
+    unknown = {name for name in names if name not in known and not FOREIGN.fullmatch(name or "")}
+    assert not unknown
+
+
+def test_metrics_are_found_in_every_part_of_an_expression() -> None:
+    expression = 'sum by (a) (rate(x_total{b="c"}[5m])) / (y > 0) unless on (a) max_over_time(z[1h:1m]) and -(w)'
+    assert {each.name for each in selectors(promql_parser.parse(expression))} == {"x_total", "y", "z", "w"}
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=name_of)
+def test_an_alert_has_its_labels_and_annotations(rule: Rule) -> None:
+    labels, annotations = rule.body["labels"], rule.body["annotations"]
+    assert labels["severity"] in SEVERITIES
+    assert labels["component"] in COMPONENTS
+    assert rule.file.stem == labels["component"]
+    assert set(annotations) == ANNOTATIONS
+    assert all(text.strip() for text in annotations.values())
+    assert not any("{{" in str(value) for value in labels.values()), "a value in a label makes each one a new alert"
+    assert not any(
+        text.rstrip().endswith((".", "!")) for text in (annotations["summary"], annotations["resolved_summary"])
+    )
+    assert annotations["description"].rstrip().endswith(".")
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=name_of)
+def test_an_alert_has_its_runbook(rule: Rule) -> None:
+    path = rule.body["annotations"]["runbook_url"]
+    assert path == f"/docs/runbooks/{rule.name}.md"
+    text = (ROOT / path.removeprefix("/")).read_text(encoding="utf-8")
+    assert text.startswith(f"# {rule.name}\n")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == RUNBOOK_SECTIONS
+
+
+def test_every_runbook_has_its_alert() -> None:
+    runbooks = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")}
+    assert runbooks == {rule.name for rule in ALERTS}
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=name_of)
+def test_an_alert_links_to_a_dashboard_that_exists(rule: Rule) -> None:
+    found = re.fullmatch(
+        r"/d/([a-z-]+)(?:\?var-([a-z]+)=\{\{ \$labels\.([a-z]+) \}\})?", rule.body["annotations"]["dashboard_url"]
+    )
+    assert found
+    dashboard, variable, label = found.groups()
+    assert dashboard in DASHBOARDS
+    assert variable == label
+    assert variable is None or variable in DASHBOARDS[dashboard]
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=name_of)
+def test_text_uses_no_label_that_the_alert_lacks(rule: Rule) -> None:
+    used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule.body["annotations"].values())))
+    assert used <= {"check", "collector", "source", "instance", "integration", "rule_group"}
+    assert "state" not in used
+
+
+@pytest.mark.parametrize("rule", ALL, ids=name_of)
+def test_a_selector_by_state_drops_the_label(rule: Rule) -> None:
+    for selector in selectors(promql_parser.parse(rule.expr)):
+        if selector.name == "rounds_check_state":
+            assert re.search(r"without \(state\)", rule.expr)
+
+
+@pytest.mark.parametrize("rule", ALL, ids=name_of)
+def test_ranges_hold_at_least_two_scrapes(rule: Rule) -> None:
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    for number, unit in re.findall(r"\[(\d+)([smhd])\]", rule.expr):
+        assert int(number) * seconds[unit] >= 2 * SCRAPE_INTERVAL
+
+
+def test_the_frontend_is_never_critical() -> None:
+    critical = [rule for rule in ALERTS if rule.body["labels"] == {"severity": "critical", "component": "services"}]
+    assert len(critical) >= 3
+    for rule in critical:
+        for branch in re.split(r"^\s*or\s*$", rule.expr, flags=re.MULTILINE):
+            assert 'tier!="frontend"' in branch, rule.name
+
+
+def test_the_objective_stands_in_one_place() -> None:
+    constants = [rule for rule in ALL if re.search(r"\b0\.99\d*\b", rule.expr)]
+    assert [rule.name for rule in constants] == ["rounds:slo_objective:ratio"]
+
+
+def test_no_name_is_given_twice() -> None:
+    places: defaultdict[str, list[Rule]] = defaultdict(list)
+    for rule in ALL:
+        places[rule.name].append(rule)
+    assert [name for name, rules in places.items() if len(rules) > 1] == []
+
+
+def test_recorded_series_are_named_by_level_metric_and_operation() -> None:
+    for rule in ALL:
+        if not rule.is_alert:
+            assert re.fullmatch(r"(check|rounds):[a-z_]+:[a-z0-9_]+", rule.name), rule.name
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=name_of)
+def test_an_alert_has_a_case_that_fires_it_and_one_that_does_not(rule: Rule) -> None:
+    cases = []
+    for file in sorted(RULE_TESTS.glob("*_test.yml")):
+        for test in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]:
+            cases += [case for case in test.get("alert_rule_test", ()) if case["alertname"] == rule.name]
+    assert any(case["exp_alerts"] for case in cases)
+    if rule.name != "Watchdog":
+        assert any(not case["exp_alerts"] for case in cases)
+    for case in cases:
+        for alert in case["exp_alerts"]:
+            assert set(alert["exp_annotations"]) == ANNOTATIONS
+
+
+def test_prometheus_asks_often_enough_for_75_seconds() -> None:
+    """From the service's end to the message: probe, scrape, evaluation, `for` and Alertmanager's group_wait."""
+    config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))["global"]
+    routes = yaml.safe_load((ROOT / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))["route"]["routes"]
+    critical = next(route for route in routes if route["matchers"] == ['severity="critical"'])
+    down = next(rule for rule in ALERTS if rule.name == "ServiceDown")
+    probe_interval, probe_timeout = 15, 10
+    parts = (config["scrape_interval"], config["evaluation_interval"], down.body["for"], critical["group_wait"])
+    worst = probe_interval + probe_timeout + sum(int(text.removesuffix("s")) for text in parts)
+    assert worst == 70
+    assert f"{worst} s" in (ROOT / "docs" / "alerting.md").read_text(encoding="utf-8")
+    assert int(config["scrape_timeout"].removesuffix("s")) < int(config["scrape_interval"].removesuffix("s"))
