@@ -2,9 +2,9 @@
 
     python bench/probes.py [--probes 3000] [--rounds 3]
 
-Needs nginx, openssl and prometheus-blackbox-exporter in the path. Prints milliseconds of processor time per probe, as the
-median of the rounds, and their ratio. The figure of blackbox_exporter holds its HTTP answer as well: that is how one has
-its probes made. Both run in turn, so that a busy machine burdens both.
+Needs nginx, openssl and prometheus-blackbox-exporter in the path. Prints milliseconds of processor time per probe, as
+the median of the rounds, and their ratio. The figure of blackbox_exporter holds its HTTP answer as well: that is how
+one has its probes made. Both run in turn, so that a busy machine burdens both.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ def servers(folder: Path, plain: int, tls: int, blackbox: int) -> Iterator[int]:
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, plain=plain, tls=tls))
     (folder / "blackbox.yml").write_text(_BLACKBOX)
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=bench"]
-    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    files = ["-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem"]
     subprocess.run(["openssl", "req", "-x509", *key, *files], check=True, capture_output=True)
     commands = (
-        ["nginx", "-c", folder / "nginx.conf", "-e", "stderr"],
+        ["nginx", "-c", f"{folder}/nginx.conf", "-e", "stderr"],
         [
             "prometheus-blackbox-exporter",
             f"--config.file={folder}/blackbox.yml",
