@@ -23,8 +23,6 @@ COMPONENTS = {"services", "exporter"}
 SCRAPE_INTERVAL = 5
 #: Programs that are scraped besides, and what Prometheus makes itself.
 FOREIGN = re.compile(r"(up|ALERTS|(alertmanager|prometheus)_\w+)")
-#: In the catalogue of the core, and exported once a domain has sources.
-SOURCE_METRICS = {"rounds_source_up", "rounds_source_queries_total"}
 RUNBOOK_SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
 ALL = list(all_rules())
@@ -37,7 +35,7 @@ def name_of(rule: Rule) -> str:
 
 def core_metrics() -> set[str]:
     """What the exporter says of itself."""
-    return {value.name for value in vars(selfmetrics).values() if isinstance(value, Metric)} | SOURCE_METRICS
+    return {value.name for value in vars(selfmetrics).values() if isinstance(value, Metric)}
 
 
 def known_metrics() -> set[str]:

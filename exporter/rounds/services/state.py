@@ -9,7 +9,7 @@ from rounds.fields import format_duration, shown_url
 from rounds.metrics import Family, HistogramCounter, Metric
 from rounds.services import metrics
 from rounds.services.config import Check, HttpCheck
-from rounds.services.result import REASONS, ProbeResult, Reason, State
+from rounds.services.result import REASONS, STATES, ProbeResult, Reason, State
 
 
 def verdict(result: ProbeResult, check: Check) -> tuple[State, Reason | None]:
@@ -104,7 +104,7 @@ class CheckMetrics:
         last = state.last
         if last is None:
             return
-        yield self._each(metrics.STATE, ((name, int(name == state.state)) for name in metrics.STATES))
+        yield self._each(metrics.STATE, ((name, int(name == state.state)) for name in STATES))
         yield self._one(metrics.RESPONSE, last.elapsed if last.answered else None)
         yield self._each(metrics.PHASE, last.phases.items())
         yield self._one(metrics.STATUS_CODE, last.status_code)
