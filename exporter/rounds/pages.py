@@ -16,7 +16,8 @@ h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem
 p { margin: .25rem 0 } .muted { color: var(--muted) } nav { margin: 1rem 0 } nav a { margin-right: 1.25rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th { text-align: left; font-weight: 600; color: var(--muted) }
-th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap }
+th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+th, td { white-space: nowrap }
 td.found { white-space: normal; width: 100% }
 td.number, th.number { text-align: right }
 .state::before { content: "\\25CF"; margin-right: .4rem }

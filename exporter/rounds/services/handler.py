@@ -86,7 +86,7 @@ async def probe(request: Request, checks: Mapping[str, Probed]) -> Response:
     if request.query_params.get("debug") == "true":
         return PlainTextResponse(_explanation(chosen, state, render(families).decode()))
     openmetrics = wants_openmetrics(request.headers.get("accept", ""))
-    body = render(families, openmetrics=openmetrics) + (b"# EOF\n" if openmetrics else b"")
+    body = render(families, openmetrics=openmetrics)
     return Response(body, headers={"Content-Type": OPENMETRICS if openmetrics else TEXT})
 
 
