@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -174,6 +175,15 @@ class TestSurface:
             ["run", f"--config.file={exporter.file}", f"--web.listen-address={exporter.url.removeprefix('http://')}"],
         )
         assert code == 1
+
+    async def test_small_answers_are_not_held_up(self, exporter: RunningExporter) -> None:
+        """Nagle's algorithm would make each wait for the acknowledgement that the client delays by 40 ms."""
+        times = []
+        for _ in range(20):
+            begin = time.monotonic()
+            await exporter.get("/-/healthy")
+            times.append(time.monotonic() - begin)
+        assert min(times) < 0.03
 
     async def test_old_consumers_get_their_health(self, exporter: RunningExporter, target: HttpServer) -> None:
         health = (await exporter.get("/health")).json()
