@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
 import sys
@@ -11,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -302,13 +300,6 @@ class TestShutdown:
 
     async def test_sigint_ends_it_as_well(self, exporter: RunningExporter) -> None:
         assert await exporter.stop(signal.SIGINT) == 0
-
-    async def test_a_hung_resolver_does_not_hold_up_the_end(self, tmp_path: Path) -> None:
-        """A name server that never answers is a socket that is never read."""
-        async with running_exporter(tmp_path, config("{name: a, url: 'http://no-such-name.invalid/'}")) as exporter:
-            with contextlib.suppress(httpx.HTTPError):
-                await exporter.get("/metrics")
-            assert await exporter.stop() == 0
 
 
 class TestOnce:

@@ -236,11 +236,11 @@ async def test_hung_resolvers_starve_nobody(names: Names) -> None:
 def test_hung_resolver_does_not_hold_up_the_exit() -> None:
     """The default executor's threads are joined when the interpreter ends."""
     program = """
-        import asyncio, socket, time
+        import asyncio, socket, threading
         from rounds.services.config import HttpCheck
         from rounds.services.prober import Prober
         from rounds.services.resolver import Resolver
-        socket.getaddrinfo = lambda *_: time.sleep(60)
+        socket.getaddrinfo = lambda *_: threading.Event().wait(60)
         check = HttpCheck(name="a", url="http://app.test/", timeout="200ms")
         print(asyncio.run(Prober(check, Resolver()).probe()).reason)
     """
