@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from rounds.cli import main
-from rounds.config import models_in, config_model
+from rounds.config import config_model, models_in
 from rounds.domains import all_domains
 from rounds.exporter import catalogue
 
