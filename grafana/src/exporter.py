@@ -153,8 +153,8 @@ def now() -> Row:
                         steps=((None, UP), (0.8, DEGRADED), (1, DOWN)),
                         width=110,
                     ),
-                    Column("Last success", f"max by (collector) ({SINCE_SUCCESS})", unit="s", decimals=0, width=130),
-                    Column("Stale after", stale_after(), unit="s", decimals=0, width=130),
+                    Column("Last success", f"max by (collector) ({SINCE_SUCCESS})", unit="s", decimals=1, width=130),
+                    Column("Stale after", stale_after(), unit="s", decimals=1, width=130),
                     Column("Series", of_collector("rounds_collector_samples"), unit="none", width=110),
                     Column("Runs", of_collector("rounds_collector_runs_total"), unit="none", width=110),
                     Column(

@@ -235,6 +235,8 @@ def graph(
         .draw_style(common.GraphDrawStyle.BARS if style == "bars" else common.GraphDrawStyle.LINE)
         # An area without a line: that of a part which is 0 would lie on the part below and seem to be a value.
         .line_width(1 if style == "lines" else 0)
+        # Parts of a whole hold until the next value; slopes between them would show sums that never were.
+        .line_interpolation(common.LineInterpolation.STEP_AFTER if style == "area" else common.LineInterpolation.LINEAR)
         .fill_opacity({"lines": 0, "area": 60, "bars": 85}[style])
         .show_points(common.VisibilityMode.NEVER)
         .span_nulls(False)

@@ -71,12 +71,19 @@ def cards() -> str:
     failures = f"sum by (check, reason) (increase(rounds_check_failures_total{{{TIER}}}[1m])) > 0"
     down = f'max by (check) (rounds_check_state{{state="down",{TIER}}}) == 1'
     labels = {
-        "took": f'label_replace(count_values by (check) ("ms", {took}), "took", "$1 ms", "ms", "(.+)")',
-        "status": f'count_values by (check) ("status", {status})',
-        "reason": f"group by (check, reason) (topk by (check) (1, {failures}) and on (check) {down})",
+        "took": label("took", "$1 ms", f'count_values by (check) ("ms", {took})', "ms"),
+        "answer": label("answer", "$1", f'count_values by (check) ("status", {status})', "status"),
+        "why": label(
+            "why", "$1", f"group by (check, reason) (topk by (check) (1, {failures}) and on (check) {down})", "reason"
+        ),
     }
-    joins = (f"* on (check) group_left ({label}) ({source} or on (check) {EVERY})" for label, source in labels.items())
+    joins = (f"* on (check) group_left ({name}) ({source} or on (check) {EVERY})" for name, source in labels.items())
     return f"sort_desc({' '.join((STATE, *joins))})"
+
+
+def label(name: str, text: str, source: str, old: str) -> str:
+    """A label made of another one, with what separates it from the one before it in a name."""
+    return f'label_replace({source}, "{name}", "\u00b7 {text}", "{old}", "(.+)")'
 
 
 def now() -> Row:
@@ -137,8 +144,8 @@ def now() -> Row:
                 "Checks, the worst first",
                 "One card for each check: its state, and the duration, the HTTP status and the reason of the last "
                 "probe. Click one to see only its history and detail.",
-                [Query(cards(), "{{check}} {{took}} {{status}} {{reason}}")],
-                (15, 12),
+                [Query(cards(), "{{check}} {{took}} {{answer}} {{why}}")],
+                (15, 8),
                 no_value="No check is known: is the exporter up, and has it checks?",
                 unit="none",
                 texts=STATES,
@@ -156,9 +163,9 @@ def now() -> Row:
                     Column("Check", "check", label=True, link=ROW_CHECK),
                     Column("Alert", "alertname", label=True),
                     Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
-                    Column("Since", firing_since(), unit="dateTimeFromNow", width=125),
+                    Column("Since", firing_since(), unit="dateTimeFromNow", width=150),
                 ],
-                (9, 12),
+                (9, 8),
                 no_value="No alert is firing",
                 sort=("Since", True),
             ),
@@ -323,7 +330,7 @@ def history() -> Row:
                 [
                     Column("Check", "check", label=True, link=ROW_CHECK),
                     Column("Outages", outages, unit="none", decimals=0, width=85),
-                    Column("Time down", seconds_down, unit="s", decimals=0, width=100),
+                    Column("Time down", seconds_down, unit="s", decimals=0, width=120),
                     Column("Mean", f"{seconds_down} / ({outages} > 0)", unit="s", decimals=0, width=85),
                 ],
                 (8, 9),
@@ -410,7 +417,7 @@ def detail() -> Row:
                         width=120,
                     ),
                     Column("Status", selected("rounds_check_http_status_code"), unit="none", width=75),
-                    Column("Response", selected("rounds_check_response_seconds"), unit="s", decimals=2, width=90),
+                    Column("Response", selected("rounds_check_response_seconds"), unit="s", decimals=1, width=90),
                     Column("Degraded from", threshold_of("degraded"), unit="s", width=120),
                     Column("Down from", threshold_of("down"), unit="s", width=100),
                     Column("Interval", selected("rounds_check_interval_seconds"), unit="s", width=80),
@@ -486,21 +493,11 @@ def detail() -> Row:
                 "one now, and find out why the automatic renewal did not.",
                 [
                     Column("Check", "check", label=True, link=ROW_CHECK),
-                    Column(
-                        "Valid for",
-                        f"{expiry} - time()",
-                        unit="s",
-                        decimals=1,
-                        steps=certificate,
-                        width=110,
-                        empty="no TLS",
-                    ),
-                    Column("Until", f"1000 * {expiry}", unit="dateTimeAsIso", width=170),
-                    Column("Target", "target", label=True),
+                    Column("Valid for", f"{expiry} - time()", unit="s", decimals=1, steps=certificate),
+                    Column("Until", f"1000 * {expiry}", unit="dateTimeAsIso", width=180),
                 ],
-                (12, 10),
-                rows=f"group by (check, target) (rounds_check_info{{{SELECTED}}})",
-                no_value="No check is known: is the exporter up?",
+                (12, 9),
+                no_value="None of these checks uses TLS",
                 sort=("Valid for", False),
             ),
             graph(
@@ -509,7 +506,7 @@ def detail() -> Row:
                 "Failures since the last probe that did not fail. A steep line that does not break is an outage; teeth "
                 "are a service that comes and goes.",
                 [Query(selected("rounds_check_consecutive_failures"), "{{check}}")],
-                (12, 10),
+                (12, 9),
                 no_value="No probe in this time: is the exporter up?",
                 unit="none",
                 decimals=0,
