@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = ROOT / "grafana" / "dashboards"
 if __name__ == "__main__":  # as a script its own folder is searched, not the repository
-    sys.path.insert(0, str(ROOT))
+    sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
 from grafana.src import exporter, services  # noqa: E402 - after the path is set
 

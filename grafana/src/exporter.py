@@ -26,12 +26,14 @@ from grafana.src.kit import (
     timeline,
 )
 
+from rounds.errors import FAILURE_REASONS
+
 UID = "exporter"
 COLLECTOR = 'collector=~"$collector"'
-SOURCE = 'source=~"$source"'
 #: How the rules and prometheus.yml call the exporter.
 JOB = 'job="rounds"'
-REASONS = ("timeout", "connect", "auth", "query", "value", "limit", "internal")
+#: Collectors are called like their domains.
+COLLECTOR_COLOURS = dict(zip(("services", "tables", "apr", "syncs", "emr"), PARTS, strict=False))
 
 WORKS: Texts = {1: ("works", UP), 0: ("fails", DOWN)}
 ALL_COLLECTORS = link_to(UID, "Show all collectors", collector="$__all")
@@ -190,14 +192,12 @@ def history() -> Row:
         [
             timeline(
                 201,
-                "Exporter, collectors and sources",
-                "Whether the exporter answered, each collector's last run succeeded, and each source could be used. A "
-                "gap is time in which nothing is known. One collector: look at its source. All at once: look at the "
-                "network, or at the exporter's log.",
+                "Exporter and collectors",
+                "Whether the exporter answered, and each collector's last run succeeded. A gap is time in which nothing is "
+                "known. One collector: look at its source. All at once: look at the network, or at the exporter's log.",
                 [
                     Query(f"min(up{{{JOB}}})", "exporter"),
                     Query(of_collector("rounds_collector_success"), "collector {{collector}}"),
-                    Query(f"min by (source) (rounds_source_up{{{SOURCE}}})", "source {{source}}"),
                 ],
                 (24, 6),
                 no_value="Nothing is known in this time: is the exporter scraped?",
@@ -218,6 +218,7 @@ def history() -> Row:
                 no_value="No run in this time",
                 unit="s",
                 log=True,
+                colours=COLLECTOR_COLOURS,
             ),
             graph(
                 203,
@@ -231,6 +232,7 @@ def history() -> Row:
                 (12, 8),
                 no_value="No success in this time",
                 unit="s",
+                colours=COLLECTOR_COLOURS,
             ),
             graph(
                 204,
@@ -239,13 +241,13 @@ def history() -> Row:
                 "source has changed. limit: more series than `max_series`. internal: a bug, please report it.",
                 [
                     Query(f'60 * sum(rate({failures[:-1]},reason="{reason}"}}[$__rate_interval]))', reason, step="30s")
-                    for reason in REASONS
+                    for reason in FAILURE_REASONS
                 ],
                 (8, 8),
                 no_value="No run in this time",
                 unit="cpm",
                 soft_maximum=1,
-                colours=dict(zip(REASONS, PARTS, strict=False)),
+                colours=dict(zip(FAILURE_REASONS, PARTS, strict=False)),
             ),
             graph(
                 205,
@@ -263,6 +265,7 @@ def history() -> Row:
                 no_value="No run in this time",
                 unit="cpm",
                 soft_maximum=1,
+                colours=COLLECTOR_COLOURS,
             ),
             graph(
                 206,
@@ -274,6 +277,7 @@ def history() -> Row:
                 no_value="No run in this time",
                 unit="short",
                 style="area",
+                colours=COLLECTOR_COLOURS,
             ),
         ],
     )
@@ -426,10 +430,7 @@ def dashboard() -> str:
         "Exporter",
         "Whether Rounds itself can be relied on: its collectors, its process, and the way of its alerts through "
         "Prometheus and Alertmanager.",
-        variables=[
-            Variable("collector", "Collector", "rounds_collector_interval_seconds"),
-            Variable("source", "Source", "rounds_source_up"),
-        ],
+        variables=[Variable("collector", "Collector", "rounds_collector_interval_seconds")],
         alerts='component="exporter",alertname!="Watchdog"',
         rows=[now(), history(), Row(300, "Detail", [*delivery(), *process()])],
     )

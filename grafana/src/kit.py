@@ -137,7 +137,7 @@ def stat_panel(
         builder.text(common_builders.VizTextDisplayOptions().title_size(text_sizes[0]).value_size(text_sizes[1]))
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
-    _value_colours(panel, steps or ((None, NEUTRAL),), texts, decimals)
+    _value_colours(panel, steps or always(NEUTRAL), texts, decimals)
     if link:
         _defaults(panel).links = [_data_link(link)]
     named = (colours or {}).items()
@@ -147,7 +147,12 @@ def stat_panel(
 
 def from_one(colour: str) -> Steps:
     """Quiet at nothing, and coloured from one on."""
-    return ((None, QUIET), (1, colour))
+    return ((None, UNKNOWN), (0, QUIET), (1, colour))
+
+
+def always(colour: str) -> Steps:
+    """One colour for every number. Grafana takes the first step for what is not known, which must not look good."""
+    return ((None, UNKNOWN), (0, colour))
 
 
 def timeline(
@@ -278,7 +283,7 @@ def bars(
     number: int,
     title: str,
     description: str,
-    query: Query,
+    queries: Sequence[Query],
     size: tuple[int, int],
     *,
     no_value: str,
@@ -287,7 +292,7 @@ def bars(
     maximum: float | None = None,
     decimals: int | None = None,
 ) -> Panel:
-    """Values of now beside each other, one bar for each series."""
+    """Values of now beside each other, one bar for each series, in the order of the queries."""
     builder = (
         bargauge.Panel()
         .display_mode(common.BarGaugeDisplayMode.BASIC)
@@ -298,8 +303,8 @@ def bars(
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     )
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
-    panel.targets = _targets([query], instant=True)
-    _value_colours(panel, steps or ((None, NEUTRAL),), None, decimals)
+    panel.targets = _targets(queries, instant=True)
+    _value_colours(panel, steps or always(NEUTRAL), None, decimals)
     _defaults(panel).min_val, _defaults(panel).max_val = 0, maximum
     return panel
 

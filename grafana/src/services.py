@@ -10,7 +10,6 @@ from grafana.src.kit import (
     NO_DATA,
     PARTS,
     PROBES_STEP,
-    QUIET,
     SEVERITY_COLOURS,
     STATE_COLOURS,
     STATES,
@@ -21,7 +20,9 @@ from grafana.src.kit import (
     Query,
     Row,
     Variable,
+    always,
     bars,
+    from_one,
     graph,
     grid,
     link_to,
@@ -30,14 +31,14 @@ from grafana.src.kit import (
     timeline,
 )
 
+from rounds.services.metrics import BOUNDS
+from rounds.services.result import PHASES, REASONS
+
 UID = "services"
 TIER = 'tier=~"$tier"'
 SELECTED = f'{TIER},check=~"$check"'
 SEVERITIES = {name: (name, colour) for name, colour in SEVERITY_COLOURS.items()}
-#: Reasons in the order of the layers at which they arise.
-REASONS = ("dns", "connect", "tls", "timeout", "redirect", "http_status", "too_large", "body", "slow", "error")
-REASON_COLOURS = dict(zip(REASONS, PARTS, strict=True))
-PHASES = ("resolve", "connect", "tls", "processing", "transfer")
+REASON_COLOURS: dict[str, str] = dict(zip(REASONS, PARTS, strict=True))
 
 ALL_CHECKS = link_to(UID, "Show all checks", tier="$__all", check="$__all")
 ONE_CHECK = link_to(UID, "Show this check", tier="$__all", check="${__field.labels.check}")
@@ -71,7 +72,7 @@ def cards() -> str:
     failures = f"sum by (check, reason) (increase(rounds_check_failures_total{{{TIER}}}[1m])) > 0"
     down = f'max by (check) (rounds_check_state{{state="down",{TIER}}}) == 1'
     labels = {
-        "took": label("took", "$1 ms", f'count_values by (check) ("ms", {took})', "ms"),
+        "took": label("took", "$1\u00a0ms", f'count_values by (check) ("ms", {took})', "ms"),
         "answer": label("answer", "$1", f'count_values by (check) ("status", {status})', "status"),
         "why": label(
             "why", "$1", f"group by (check, reason) (topk by (check) (1, {failures}) and on (check) {down})", "reason"
@@ -82,8 +83,8 @@ def cards() -> str:
 
 
 def label(name: str, text: str, source: str, old: str) -> str:
-    """A label made of another one, with what separates it from the one before it in a name."""
-    return f'label_replace({source}, "{name}", "\u00b7 {text}", "{old}", "(.+)")'
+    """A label made of another one, with what separates it from the one before it; its spaces do not break lines."""
+    return f'label_replace({source}, "{name}", "\u00b7\u00a0{text}", "{old}", "(.+)")'
 
 
 def now() -> Row:
@@ -92,7 +93,7 @@ def now() -> Row:
     def count(
         number: int, title: str, text: str, expr: str, *, colour: str, link: tuple[str, str] = ALL_CHECKS
     ) -> Panel:
-        steps = ((None, NEUTRAL),) if colour == NEUTRAL else ((None, colour if colour == UP else QUIET), (1, colour))
+        steps = always(colour) if colour in {UP, NEUTRAL} else from_one(colour)
         return stat_panel(number, title, text, [Query(expr)], (3, 4), no_value=NO_DATA, steps=steps, link=link)
 
     severities = [
@@ -182,7 +183,7 @@ def firing_by_severity(severities: list[Query]) -> Panel:
         severities,
         (9, 4),
         no_value="no alerts",
-        steps=((None, QUIET), (1, DOWN)),
+        steps=from_one(DOWN),
         link=ALL_CHECKS,
         names=True,
         colours=SEVERITY_COLOURS,
@@ -303,7 +304,7 @@ def history() -> Row:
                         width=95,
                     ),
                 ],
-                (14, 10),
+                (14, 11),
                 no_value="Nothing is recorded yet: windows of days need ten minutes",
                 sort=("Budget left", False),
             ),
@@ -314,7 +315,7 @@ def history() -> Row:
                 f" 30 days. The dashed line is where ErrorBudgetBurnFast begins, {fast:g}: stop what causes the "
                 "failures, such as a rollout.",
                 [Query(selected("check:rounds_check_burn:rate1h"), "{{check}}")],
-                (10, 10),
+                (10, 11),
                 no_value="Nothing is recorded yet",
                 unit="none",
                 decimals=0,
@@ -387,7 +388,6 @@ def threshold(level: str) -> str:
 def detail() -> Row:
     """What is needed to find the cause, for the selected checks."""
     bucket = f"rounds_check_duration_seconds_bucket{{{SELECTED}}}"
-    bounded = f'rounds_check_duration_seconds_bucket{{le!="+Inf",{SELECTED}}}'
     expiry = selected("rounds_check_tls_expiry_timestamp_seconds")
     within = f"sum(increase(rounds_check_duration_seconds_count{{{SELECTED}}}[$__range]))"
     certificate = ((None, DOWN), (limits.certificate_critical(), DEGRADED), (limits.certificate_warning(), UP))
@@ -407,7 +407,7 @@ def detail() -> Row:
                         "Since",
                         f"1000 * {selected('rounds_check_last_transition_timestamp_seconds')}",
                         unit="dateTimeFromNow",
-                        width=130,
+                        width=150,
                     ),
                     Column(
                         "Failed in a row",
@@ -467,7 +467,13 @@ def detail() -> Row:
                 "Probes that took at most",
                 "The share of the probes in the time shown, for each bound of the histogram. Set a check's thresholds "
                 "where this stops rising.",
-                Query(f"sort(sum by (le) (increase({bounded}[$__range])) / scalar({within}))", "{{le}} s"),
+                [
+                    Query(
+                        f'sum(increase({bucket[:-1]},le="{bound}"}}[$__range])) / {within}',
+                        f"{bound:g} s",
+                    )
+                    for bound in BOUNDS
+                ],
                 (8, 9),
                 no_value="No answer in this time",
                 unit="percentunit",

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import promql_parser
+from grafana.src.kit import UNKNOWN
 
 from bundle.promql import COUNTER, nodes, unknown_metrics
 
@@ -176,6 +177,8 @@ def _look_findings(panel: Json, where: str, known: Known) -> Iterator[str]:
         yield f"noValue: {where} does not say what it means that there is nothing"
     if panel["type"] in BIG_VALUE_TYPES and not defaults.get("thresholds", {}).get("steps"):
         yield f"thresholds: {where} has none"
+    elif panel["type"] in BIG_VALUE_TYPES and defaults["thresholds"]["steps"][0] != {"color": UNKNOWN, "value": None}:
+        yield f"thresholds: {where} colours what is not known as if it were"
     if panel["type"] == "stat" and not defaults.get("links"):
         yield f"link: {where} is a card that leads nowhere"
     if panel["type"] == "table":

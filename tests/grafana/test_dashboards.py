@@ -204,6 +204,10 @@ def _lost_column(dashboard: Json) -> None:
     _panel(dashboard, "table")["fieldConfig"]["overrides"][0]["matcher"]["options"] = "Chek"
 
 
+def _green_unknown(dashboard: Json) -> None:
+    _panel(dashboard, "stat")["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["color"] = kit.UP
+
+
 FAULTS: list[tuple[str, Callable[[Json], None]]] = [
     ("metric", _misspelt_metric),
     ("unit", _missing_unit),
@@ -226,6 +230,7 @@ FAULTS: list[tuple[str, Callable[[Json], None]]] = [
     ("annotations", _no_alerts),
     ("legend", _raw_legend),
     ("columns", _lost_column),
+    ("thresholds", _green_unknown),
 ]
 
 

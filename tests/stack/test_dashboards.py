@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import math
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,6 @@ from support.stack import REPOSITORY, processes
 FACTOR = 30
 #: What Grafana would put in place of these, at a scrape each second.
 WINDOWS = {"__rate_interval": "30s", "__interval": "2s", "__interval_ms": "2000", "__range": "5m"}
-#: Sources come with the first domain that reads one.
-NOT_YET = re.compile(r"rounds_source_")
 SECONDS = 150
 
 
@@ -53,7 +50,7 @@ def asked() -> list[Asked]:
             if variable["type"] == "query":
                 series = variable["query"]["query"].removeprefix("label_values(").rpartition(",")[0]
                 found.append(Asked(f"{dashboard['uid']}: variable {variable['name']}", series))
-    return [each for each in found if not NOT_YET.search(each.expr)]
+    return found
 
 
 def as_grafana_asks(expr: str) -> str:
