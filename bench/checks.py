@@ -116,9 +116,8 @@ def main() -> None:
             f"p{share * 100:g} {percentile(values, share) * 1000:6.1f} ms" for share in (0.5, 0.99, 0.999)
         )
         print(f"{title:10} {figures}  of {len(values)}")
-    print(
-        f"{'CPU':10} {cpu * 100:.1f} % of one processor, {cpu / options.checks * options.interval * 1000:.2f} ms a probe"
-    )
+    probe = cpu / options.checks * options.interval
+    print(f"{'CPU':10} {cpu * 100:.1f} % of one processor, {probe * 1000:.2f} ms a probe, scrapes included")
     print(f"{'memory':10} {memory:.0f} MiB")
 
 

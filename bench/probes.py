@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
-import os
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -22,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
+
+from measure import cpu_seconds, free_port, running
 
 from rounds.services.config import HttpCheck
 from rounds.services.prober import Prober
@@ -98,12 +98,6 @@ def blackbox_cost(url: str, port: int, pid: int, probes: int) -> float:
         return (cpu_seconds(pid) - before) / probes * 1000
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 @contextmanager
 def servers(folder: Path, plain: int, tls: int, blackbox: int) -> Iterator[int]:
     """Run nginx and blackbox_exporter; gives the latter's process id."""
@@ -112,42 +106,14 @@ def servers(folder: Path, plain: int, tls: int, blackbox: int) -> Iterator[int]:
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=bench"]
     files = ["-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem"]
     subprocess.run(["openssl", "req", "-x509", *key, *files], check=True, capture_output=True)
-    commands = (
-        ["nginx", "-c", f"{folder}/nginx.conf", "-e", "stderr"],
-        [
-            "prometheus-blackbox-exporter",
-            f"--config.file={folder}/blackbox.yml",
-            f"--web.listen-address=127.0.0.1:{blackbox}",
-        ],
-    )
-    running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for command in commands]
-    try:
-        for port in (plain, tls, blackbox):
-            await_port(port)
-        yield running[1].pid
-    finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
-
-
-def await_port(port: int) -> None:
-    """Return when somebody listens there."""
-    for _ in range(200):
-        with closing(socket.socket()) as trying:
-            if trying.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit(f"nothing listens on port {port}")
-
-
-def free_port() -> int:
-    """A port that nobody uses just now."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+    nginx = ["nginx", "-c", f"{folder}/nginx.conf", "-e", "stderr"]
+    peer = [
+        "prometheus-blackbox-exporter",
+        f"--config.file={folder}/blackbox.yml",
+        f"--web.listen-address=127.0.0.1:{blackbox}",
+    ]
+    with running(nginx, plain), running(peer, blackbox) as process:
+        yield process.pid
 
 
 if __name__ == "__main__":

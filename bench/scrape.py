@@ -52,7 +52,7 @@ class Synthetic(Domain):
         """Publish into this exporter's snapshot."""
         self._exporter = exporter
 
-    async def configure(self, section: Any | None) -> Sequence[Job]:
+    async def configure(self, section: Any | None) -> Sequence[Job]:  # noqa: ARG002
         """A hundred jobs that run once in this benchmark."""
 
         def job(number: int) -> Job:

@@ -33,6 +33,9 @@ _MESSAGES = {
 }
 
 
+_NOTHING = object()
+
+
 class Config(Model):
     """What every domain shares. :func:`config_model` adds one section for each domain."""
 
@@ -110,14 +113,20 @@ def _tree_path(tree: Any, loc: Sequence[str | int], *, missing: bool) -> tuple[s
     path: list[str | int] = []
     last = len(loc) - 1
     for index, part in enumerate(loc):
-        if isinstance(tree, dict) and part in tree:
-            tree = tree[part]
-        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
-            tree = tree[part]
-        elif not missing or index < last:
+        below = _below(tree, part)
+        if below is _NOTHING and not (missing and index == last):
             continue
+        tree = below
         path.append(part)
     return tuple(path)
+
+
+def _below(tree: Any, part: str | int) -> Any:
+    if isinstance(tree, dict):
+        return tree.get(part, _NOTHING)
+    if isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+        return tree[part]
+    return _NOTHING
 
 
 def _keys_at(model: type[BaseModel], loc: Sequence[str | int]) -> set[str]:

@@ -103,8 +103,9 @@ def _read(file: Path, environ: Mapping[str, str] | None, flag: str) -> Document:
         raise ConfigError([f"{file}: cannot be read: {error.strerror}{remedy}"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from None
-    loader = yaml.SafeLoader(text)
+    loader: yaml.SafeLoader | None = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if environ is None and (node is None or node.tag == "tag:yaml.org,2002:null"):
             return Document({}, {(): Place(file, 1)})
@@ -117,10 +118,12 @@ def _read(file: Path, environ: Mapping[str, str] | None, flag: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError([f"{file}:{line}: is not valid YAML: {error.problem or error.context}"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{file}: is not valid YAML: {str(error).splitlines()[0]}"]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError([f"{file}:{line}: is not valid YAML: {error.reason}"]) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if builder.problems:
         raise ConfigError(builder.problems)
     return document

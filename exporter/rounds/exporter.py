@@ -20,6 +20,9 @@ from rounds.metrics import Metric
 from rounds.scheduler import JobStatus, Scheduler
 from rounds.selfmetrics import SelfMetrics
 
+#: Seconds for jobs to end when the exporter stops; the process must be gone within 10.
+_STOP_WITHIN = 5.0
+
 Result = TypeVar("Result")
 log = structlog.get_logger()
 
@@ -47,6 +50,7 @@ class Exporter:
         self.started = time.time()
         self._loop = LoopThread("collection")
         self._reloading = threading.Lock()
+        self._stopped = False
 
     def start(self) -> None:
         """Start running jobs."""
@@ -61,6 +65,8 @@ class Exporter:
             ConfigError: it is refused.
         """
         with self._reloading:
+            if self._stopped:
+                return
             try:
                 config = self._load()
             except ConfigError as error:
@@ -75,9 +81,14 @@ class Exporter:
             log.info("configuration loaded", files=" ".join(map(str, self._files)))
 
     def stop(self) -> None:
-        """Stop running jobs and close what they hold open. Blocks for at most a few seconds."""
-        self._loop.call(self._stop()).result(timeout=5)
-        self._loop.stop()
+        """Stop running jobs and close what they hold open. Blocks for a few seconds; a reload under way is finished."""
+        with self._reloading:
+            try:
+                self._loop.call(self._stop()).result(timeout=_STOP_WITHIN)
+            except TimeoutError:
+                log.warning("some jobs did not stop in time and are given up")
+            self._stopped = True
+            self._loop.stop()
 
     async def run_once(self, only: Callable[[Job], bool]) -> bool:
         """On the caller's loop, run the chosen jobs once. Returns whether all succeeded."""

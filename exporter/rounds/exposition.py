@@ -133,8 +133,6 @@ class Exposition:
             tail: further families, none of which a collector exports.
         """
         end = render(tail, openmetrics=openmetrics)
-        if openmetrics:
-            end += b"# EOF\n"
         with self._rendering:
             body = self._body(openmetrics, collectors)
             return body.gzipped(end) if gzip else body.plain + end
@@ -172,13 +170,13 @@ class Exposition:
 
 
 def render(families: Iterable[Family], *, openmetrics: bool = False) -> bytes:
-    """Families as text, without the end mark of OpenMetrics. Families of one metric are put together."""
+    """Families as a whole exposition, or the end of one. Families of one metric are put together."""
     groups: defaultdict[Metric, list[str]] = defaultdict(list)
     for family in families:
         if family.samples:
             groups[family.metric].append(render_samples(family))
     texts = (_header(metric, openmetrics=openmetrics) + "".join(lines) for metric, lines in groups.items())
-    return "".join(texts).encode()
+    return ("".join(texts) + ("# EOF\n" if openmetrics else "")).encode()
 
 
 def _header(metric: Metric, *, openmetrics: bool) -> str:

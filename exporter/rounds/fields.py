@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -163,10 +164,14 @@ def _url(value: object) -> str:
         raise problem("should start with http:// or https://")
     if "@" in parts.netloc:
         raise problem("should hold no user or password; they have keys of their own")
-    host = parts.hostname
-    if not host or port == 0 or re.search(r"[\s\x00-\x1f]", text):
+    if not parts.hostname or port == 0 or re.search(r"[\s\x00-\x1f]", text):
         raise problem("is not a URL such as http://host:8000/health")
-    return urlunsplit((parts.scheme.lower(), parts.netloc, parts.path or "/", parts.query, ""))
+    normal = urlunsplit((parts.scheme.lower(), parts.netloc, parts.path or "/", parts.query, ""))
+    try:
+        httpx.URL(normal)
+    except httpx.InvalidURL:
+        raise problem("is not a URL: its host is no name that can be looked up") from None
+    return normal
 
 
 def shown_url(url: str) -> str:

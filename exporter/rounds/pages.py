@@ -11,12 +11,14 @@ from rounds.fields import format_duration
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --muted: #7f8792;
   --ok: #2f9e58; --failed: #d6453d; --waiting: #b98900 }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2.5rem auto; padding: 0 1.25rem }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2.5rem auto; padding: 0 1.25rem }
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 p { margin: .25rem 0 } .muted { color: var(--muted) } nav { margin: 1rem 0 } nav a { margin-right: 1.25rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th { text-align: left; font-weight: 600; color: var(--muted) }
 th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+th, td { white-space: nowrap }
+td.found { white-space: normal; width: 100% }
 td.number, th.number { text-align: right }
 .state::before { content: "\\25CF"; margin-right: .4rem }
 .ok::before { color: var(--ok) } .failed::before { color: var(--failed) } .waiting::before { color: var(--waiting) }
@@ -60,7 +62,7 @@ def _collector(collector: dict[str, Any], now: float) -> str:
         f"<th{' class=number' if number else ''}>{title}</th>"
         for title, number in (
             ("Job", False),
-            ("State", False),
+            ("Run", False),
             ("Found", False),
             ("Last run", False),
             ("Last success", False),
@@ -87,8 +89,8 @@ def _job(job: dict[str, Any], now: float) -> str:
     )
     cells = "".join(f"<td class=number>{number}</td>" for number in numbers)
     return (
-        f"<tr><td>{escape(job['name'])}{error}</td><td class='state {job['state']}'>{job['state']}</td>"
-        f"<td>{escape(job['found'])}</td>"
+        f"<tr><td>{escape(job['name'])}</td><td class='state {job['state']}'>{job['state']}</td>"
+        f"<td class=found>{escape(job['found'])}{error}</td>"
         f"<td>{ago(job['last_run'], now)}</td><td>{ago(job['last_success'], now)}</td>{cells}</tr>"
     )
 

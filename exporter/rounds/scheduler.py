@@ -66,7 +66,7 @@ def spread(name: str) -> float:
 
 def backoff(interval: float, failures: int) -> float:
     """Seconds from one start to the next after so many failures in a row."""
-    doubled = interval * 2 ** min(max(failures - 1, 0), 32)
+    doubled = interval * 2.0 ** min(max(failures - 1, 0), 32)
     return min(doubled, max(interval, BACKOFF_CAP))
 
 

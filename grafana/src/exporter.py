@@ -193,8 +193,9 @@ def history() -> Row:
             timeline(
                 201,
                 "Exporter and collectors",
-                "Whether the exporter answered, and each collector's last run succeeded. A gap is time in which nothing is "
-                "known. One collector: look at its source. All at once: look at the network, or at the exporter's log.",
+                "Whether the exporter answered, and each collector's last run succeeded. A gap is time in which "
+                "nothing is known. One collector: look at its source. All at once: look at the network, or at the "
+                "exporter's log.",
                 [
                     Query(f"min(up{{{JOB}}})", "exporter"),
                     Query(of_collector("rounds_collector_success"), "collector {{collector}}"),

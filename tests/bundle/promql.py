@@ -15,8 +15,6 @@ from rounds.services.metrics import CATALOGUE
 
 #: Programs that are scraped besides, and what Prometheus makes itself.
 FOREIGN = re.compile(r"(up|ALERTS|ALERTS_FOR_STATE|scrape_duration_seconds|(alertmanager|prometheus)_\w+)")
-#: In the catalogue of the core, and exported once a domain has sources.
-SOURCE_METRICS = {"rounds_source_up", "rounds_source_queries_total"}
 #: How the name of a series ends that only rises.
 COUNTER = re.compile(r"_(total|bucket|count|sum)(:\w+)?$")
 
@@ -27,7 +25,7 @@ def known_metrics() -> set[str]:
     catalogue = [*SelfMetrics(Exposition()).catalogue(), *CATALOGUE]
     histograms = {metric.name for metric in catalogue if metric.kind == "histogram"}
     parts = {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
-    return recorded | parts | {metric.name for metric in catalogue} - histograms | SOURCE_METRICS
+    return recorded | parts | {metric.name for metric in catalogue} - histograms
 
 
 def unknown_metrics(expression: str, known: set[str]) -> set[str]:

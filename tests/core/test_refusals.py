@@ -34,6 +34,7 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
     "no mapping": ("- services\n", 1, "", "must hold a mapping"),
     "empty file": ("", 1, "", "must hold a mapping"),
     "bad YAML": ("services: {checks: [\n", 2, "", "is not valid YAML"),
+    "control character": ("services: \x07\n", 1, "", "special characters are not allowed"),
     "tab": ("services:\n\tchecks: []\n", 2, "", "is not valid YAML"),
     "key twice": (CHECKS + "      name: b\n", 5, "services.checks[0].name", "is given twice; first on line 3"),
     "python object": ("services: !!python/object:os.system {}\n", 1, "services", "which is not known"),
@@ -167,6 +168,18 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
         "services.checks[0].headers.X-Key",
         "holds a line break",
     ),
+    "token with a line break": (
+        CHECKS + f'      bearer_token: "{SECRET}\\n{SECRET}"\n',
+        5,
+        "services.checks[0].bearer_token",
+        "holds a line break",
+    ),
+    "host that is no name": (
+        "services:\n  checks:\n    - {name: a, url: 'http://xn--\u00fc-/'}\n",
+        3,
+        "services.checks[0].url",
+        "is not a URL",
+    ),
     "header that is no name": (
         CHECKS + "      headers: {'X Key': y}\n",
         5,
@@ -225,7 +238,7 @@ def test_a_broken_file_gives_one_located_message(name: str, folder: Path, capsys
     file.write_text(text)
     error = refusal(file, capsys)
     assert error.count("\n") == 1, error
-    place, _, rest = error.strip().partition(f"rounds.yml:{line}: ")
+    _, _, rest = error.strip().partition(f"rounds.yml:{line}: ")
     assert rest, f"{error!r} does not name line {line}"
     assert rest.startswith(path)
     assert message in rest

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -140,16 +139,18 @@ class TestSurface:
             await release.wait()
             writer.write(reply())
 
-        async with HttpServer({"*": hold}) as target:
-            async with running_exporter(tmp_path, config(check("slow", target.url), interval="10s")) as exporter:
-                await until(lambda: asyncio.sleep(0, target.accepted), within=15)
-                answer = await exporter.get("/-/ready")
-                assert answer.status_code == 503
-                assert "services/slow" in answer.text
-                assert (await exporter.get("/health")).status_code == 503
-                assert (await exporter.get("/-/healthy")).status_code == 200
-                release.set()
-                await exporter.ready()
+        async with (
+            HttpServer({"*": hold}) as target,
+            running_exporter(tmp_path, config(check("slow", target.url), interval="10s")) as exporter,
+        ):
+            await until(lambda: asyncio.sleep(0, target.accepted), within=15)
+            answer = await exporter.get("/-/ready")
+            assert answer.status_code == 503
+            assert "services/slow" in answer.text
+            assert (await exporter.get("/health")).status_code == 503
+            assert (await exporter.get("/-/healthy")).status_code == 200
+            release.set()
+            await exporter.ready()
 
     async def test_the_landing_page_and_status_tell_of_each_job(
         self, exporter: RunningExporter, capsys: pytest.CaptureFixture[str]
@@ -259,7 +260,7 @@ class TestReload:
                 return target.accepted > accepted
 
             await until(probed)
-            return len(os.listdir(f"/proc/{exporter.process.pid}/fd"))
+            return len(list(Path(f"/proc/{exporter.process.pid}/fd").iterdir()))
 
         counts = [await reload_and_probe() for _ in range(15)]
         assert max(counts[5:]) <= max(counts[:5]) + 1

@@ -8,6 +8,6 @@ from support.certificates import Authority
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A certificate authority that nobody else trusts."""
-    return Authority(tmp_path_factory.mktemp("authority"))
+def ca_file(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The authority's certificate, to be trusted."""
+    return str(authority.write(tmp_path_factory.mktemp("authority"), "ca")[0])

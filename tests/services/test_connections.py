@@ -14,12 +14,12 @@ from support.probing import probe, prober
 from support.servers import HttpServer, Listener, Request, read_request, redirect, reply
 
 
-async def test_connection_is_kept_when_asked_for(authority: Authority) -> None:
+async def test_connection_is_kept_when_asked_for(authority: Authority, ca_file: str) -> None:
     """Only phases that happened are told; the certificate's expiry is known still."""
     issued = authority.issue("localhost")
-    async with HttpServer(reply(), tls=issued.server()) as server:
+    async with HttpServer(reply(), tls=issued.server_context()) as server:
         url = server.url.replace("127.0.0.1", "localhost")
-        settings: dict[str, Any] = {"connection": "reuse", "tls": {"ca_file": str(authority.file)}}
+        settings: dict[str, Any] = {"connection": "reuse", "tls": {"ca_file": ca_file}}
         async with aclosing(prober(url, **settings)) as probing:
             first = await probing.probe()
             second = await probing.probe()
@@ -72,7 +72,7 @@ async def test_kept_connection_that_closes_on_the_request_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_words_on_an_idle_connection_answer_nothing(authority: Authority, tls: bool) -> None:
+async def test_words_on_an_idle_connection_answer_nothing(authority: Authority, ca_file: str, tls: bool) -> None:
     """Some servers close idle connections with a 408, which is no answer to the next request."""
     told = asyncio.Event()
 
@@ -85,8 +85,8 @@ async def test_words_on_an_idle_connection_answer_nothing(authority: Authority, 
         await writer.drain()
         told.set()
 
-    context = authority.issue("127.0.0.1").server() if tls else None
-    settings: dict[str, Any] = {"connection": "reuse", "tls": {"ca_file": str(authority.file)}}
+    context = authority.issue("127.0.0.1").server_context() if tls else None
+    settings: dict[str, Any] = {"connection": "reuse", "tls": {"ca_file": ca_file}}
     async with Listener(serve, tls=context) as server, aclosing(prober(server.url, **settings)) as probing:
         for _ in range(2):
             assert (await probing.probe()).status_code == 200
@@ -210,12 +210,12 @@ async def test_proxy_for_http() -> None:
 
 
 @pytest.mark.parametrize("secure_proxy", [False, True])
-async def test_proxy_for_https(authority: Authority, secure_proxy: bool) -> None:
+async def test_proxy_for_https(authority: Authority, ca_file: str, secure_proxy: bool) -> None:
     """Through a tunnel, which the proxy cannot look into: it is told no configured header. Also TLS within TLS."""
-    tls = authority.issue("127.0.0.1").server() if secure_proxy else None
+    tls = authority.issue("127.0.0.1").server_context() if secure_proxy else None
     issued = authority.issue("only.the.proxy.knows")
-    async with HttpServer(reply(), tls=issued.server()) as server, Proxy(server.port, tls=tls) as proxy:
-        settings = {"bearer_token": "t0ken", "tls": {"ca_file": str(authority.file)}}
+    async with HttpServer(reply(), tls=issued.server_context()) as server, Proxy(server.port, tls=tls) as proxy:
+        settings = {"bearer_token": "t0ken", "tls": {"ca_file": ca_file}}
         result = await probe("https://only.the.proxy.knows/a", proxy_url=proxy.url, **settings)
         (request,) = proxy.requests
         assert server.targets == ["/a"]

@@ -1,4 +1,4 @@
-"""``/probe`` and secrets, on a real exporter. The numbers are those of the behaviours that blackbox probes are held to."""
+"""``/probe`` and secrets, on a real exporter. Numbered behaviours are those that any prober is held to."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from rounds.services.handler import BadRequest, probe_timeout
 from support.exporter import RunningExporter, running_exporter, until
 from support.probing import make_check
-from support.servers import HttpServer, Request, reply
+from support.servers import Answer, HttpServer, Request, reply
 
 #: Every odd character, and one that would open a mapping in YAML.
 PASSWORD = "{p@:/?#%\"'$\\ {}[]é&=+;,!"
@@ -34,7 +34,12 @@ async def target() -> AsyncIterator[HttpServer]:
         await writer.drain()
         await asyncio.Event().wait()
 
-    pages = {"/protected": protected, "/hang": hang, "/health": reply(), "/broken": reply(503)}
+    pages: dict[str, bytes | Answer] = {
+        "/protected": protected,
+        "/hang": hang,
+        "/health": reply(),
+        "/broken": reply(503),
+    }
     async with HttpServer(pages) as server:
         yield server
 
@@ -81,7 +86,8 @@ async def test_answers_200_with_the_state_whatever_the_probe_finds(exporter: Run
 
 async def test_openmetrics_on_demand(exporter: RunningExporter) -> None:
     answer = await exporter.get("/probe?check=healthy", Accept="application/openmetrics-text;version=1.0.0")
-    assert any(family.name == "rounds_check_state" for family in parse_openmetrics(answer.text))
+    families = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+    assert any(family.name == "rounds_check_state" for family in families)
 
 
 async def test_a_slow_target_is_given_up_before_prometheus_gives_up(exporter: RunningExporter) -> None:

@@ -207,24 +207,22 @@ async def test_redirect_to_what_cannot_be_asked(location: str) -> None:
     assert (result.reason, result.status_code) == ("redirect", 302)
 
 
-async def test_upgrade_to_tls_is_the_same_service(authority: Authority) -> None:
+async def test_upgrade_to_tls_is_the_same_service(authority: Authority, ca_file: str) -> None:
     """On whatever port; what is configured goes along."""
-    async with HttpServer(reply(), tls=authority.issue("127.0.0.1").server()) as secure:
+    async with HttpServer(reply(), tls=authority.issue("127.0.0.1").server_context()) as secure:
         async with HttpServer(redirect(secure.url)) as server:
-            result = await probe(
-                server.url, bearer_token="t0ken", tls={"ca_file": str(authority.file)}, require_tls=True
-            )
+            result = await probe(server.url, bearer_token="t0ken", tls={"ca_file": ca_file}, require_tls=True)
         assert secure.requests[0].header("Authorization") == "Bearer t0ken"
     assert (result.reason, result.redirects) == (None, 1)
     assert set(result.phases) == {"connect", "tls", "processing", "transfer"}
 
 
-async def test_downgrade_from_tls_is_another_service(authority: Authority) -> None:
+async def test_downgrade_from_tls_is_another_service(authority: Authority, ca_file: str) -> None:
     """Configured secrets must not go over the wire in the clear."""
-    trusted = {"ca_file": str(authority.file)}
+    trusted = {"ca_file": ca_file}
     async with HttpServer(reply()) as plain:
         async with HttpServer(
-            redirect(plain.url), tls=authority.issue("127.0.0.1", "s3cret.example").server()
+            redirect(plain.url), tls=authority.issue("127.0.0.1", "s3cret.example").server_context()
         ) as server:
             assert (await probe(server.url, tls=trusted, **PRIVATE)).reason == "redirect"
             assert plain.accepted == 0
@@ -233,10 +231,10 @@ async def test_downgrade_from_tls_is_another_service(authority: Authority) -> No
         assert "s3cret" not in seen_by(plain)
 
 
-async def test_there_and_back_to_plain_http(authority: Authority) -> None:
+async def test_there_and_back_to_plain_http(authority: Authority, ca_file: str) -> None:
     """From http to https and back: the way back is a downgrade, though it is where the check began."""
-    trusted = {"ca_file": str(authority.file)}
-    secure = HttpServer(reply(), tls=authority.issue("127.0.0.1").server())
+    trusted = {"ca_file": ca_file}
+    secure = HttpServer(reply(), tls=authority.issue("127.0.0.1").server_context())
     server = HttpServer(reply())
     async with secure, server:
         server.pages.pages["/"] = redirect(secure.url)

@@ -33,19 +33,19 @@ async def test_connection_is_enough() -> None:
     assert set(result.phases) == {"resolve", "connect"}
 
 
-async def test_tls(authority: Authority) -> None:
+async def test_tls(authority: Authority, ca_file: str) -> None:
     issued = authority.issue("127.0.0.1")
-    async with Listener(serve, tls=issued.server()) as server:
+    async with Listener(serve, tls=issued.server_context()) as server:
         settings: dict[str, Any] = {"kind": "tcp", "host": "127.0.0.1", "port": server.port, "use_tls": True}
-        result = await probe(**settings, tls={"ca_file": str(authority.file)})
+        result = await probe(**settings, tls={"ca_file": ca_file})
         assert (await probe(**settings)).reason == "tls"
     assert (result.reason, result.tls_expiry) == (None, issued.expires)
     assert set(result.phases) == {"connect", "tls"}
 
 
-async def test_name_that_is_asked_for(authority: Authority) -> None:
-    async with Listener(serve, tls=authority.issue("db.example").server()) as server:
-        options = {"ca_file": str(authority.file), "server_name": "db.example"}
+async def test_name_that_is_asked_for(authority: Authority, ca_file: str) -> None:
+    async with Listener(serve, tls=authority.issue("db.example").server_context()) as server:
+        options = {"ca_file": ca_file, "server_name": "db.example"}
         result = await probe(kind="tcp", host="127.0.0.1", port=server.port, use_tls=True, tls=options)
         assert server.names == ["db.example"]
     assert result.reason is None

@@ -74,7 +74,8 @@ class Endpoint:
 @contextlib.asynccontextmanager
 async def monitored(folder: Path) -> AsyncIterator[tuple[str, Endpoint]]:
     """The stack with services in each state, over HTTP and TLS; gives Prometheus and the endpoint that may change."""
-    authority = Authority(folder)
+    authority = Authority()
+    ca_file, _ = authority.write(folder, "authority")
     changing = Endpoint()
     endpoints = {"well": Endpoint(), "failing": Endpoint(503), "slow": Endpoint(delay=0.4), "changing": changing}
     async with contextlib.AsyncExitStack() as stack:
@@ -82,14 +83,12 @@ async def monitored(folder: Path) -> AsyncIterator[tuple[str, Endpoint]]:
             name: await stack.enter_async_context(HttpServer({"*": endpoint.answer}))
             for name, endpoint in endpoints.items()
         }
-        tls = authority.issue("127.0.0.1").server()
+        tls = authority.issue("127.0.0.1").server_context()
         servers["secure"] = await stack.enter_async_context(HttpServer(reply(), tls=tls))
         slack = stack.enter_context(SlackCatcher())
-        checks = [{"name": name, "url": f"{server.url}/"} for name, server in servers.items()]
+        checks: list[dict[str, object]] = [{"name": name, "url": f"{server.url}/"} for name, server in servers.items()]
+        checks[-1]["tls"] = {"ca_file": str(ca_file)}
         checks.append({"name": "gone", "url": "http://localhost:1/", "tier": "frontend"})
-        for check in checks:
-            if check["name"] == "secure":
-                check |= {"tls": {"ca_file": str(authority.file)}}  # type: ignore[dict-item]
         times = {"interval": "1s", "timeout": "900ms", "degraded_after": "200ms", "down_after": "800ms"}
         config = json.dumps({"services": {"defaults": times, "checks": checks}})
         running = await stack.enter_async_context(processes(folder, Scale(FACTOR), config, slack.url, None))

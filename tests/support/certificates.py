@@ -1,100 +1,146 @@
-"""Certificates, made anew for each run."""
+"""Certificates made at run time, for tests that speak TLS."""
 
 from __future__ import annotations
 
-import datetime as dt
 import ipaddress
 import ssl
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-DAY = dt.timedelta(days=1)
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC).replace(microsecond=0)
-
-
+@dataclass(frozen=True)
 class Issued:
-    """A certificate with its key.
+    """A certificate, for servers and clients alike, and its key."""
 
-    Attributes:
-        file: both as PEM.
-        expires: Unix seconds.
-    """
+    certificate: x509.Certificate
+    private_key: PrivateKey
 
-    def __init__(self, file: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        self.file = file
-        self.certificate = certificate
-        self.key = key
-        self.expires = certificate.not_valid_after_utc.timestamp()
-        pem = certificate.public_bytes(serialization.Encoding.PEM)
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + pem
-        )
+    @property
+    def cert(self) -> str:
+        """The certificate as PEM."""
+        return self.certificate.public_bytes(Encoding.PEM).decode()
 
-    def server(self, clients: Path | None = None) -> ssl.SSLContext:
-        """A server's context that shows this certificate; ``clients`` is the authority that clients must come from."""
+    @property
+    def key(self) -> str:
+        """The key as PEM."""
+        return self.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+    @property
+    def expires(self) -> float:
+        """When it expires, in Unix seconds."""
+        return self.certificate.not_valid_after_utc.timestamp()
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Write ``name.crt`` and ``name.key``."""
+        files = folder / f"{name}.crt", folder / f"{name}.key"
+        for file, text in zip(files, (self.cert, self.key), strict=True):
+            file.write_text(text)
+        return files
+
+    def server_context(self, clients: Authority | None = None) -> ssl.SSLContext:
+        """A server's context that shows this certificate, and demands one of the clients' authority if it is given."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.file)
-        if clients is not None:
+        _show(self, context)
+        if clients:
             context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(clients)
+            context.load_verify_locations(cadata=clients.cert)
         return context
 
 
-class Authority:
-    """A certificate authority in a folder.
+class Authority(Issued):
+    """A certificate authority; ``parent`` makes it an intermediate one."""
 
-    Attributes:
-        file: its certificate, to be trusted.
-    """
+    def __init__(
+        self, name: str = "Test authority", parent: Authority | None = None, private_key: PrivateKey | None = None
+    ) -> None:
+        issued = _sign(name, parent, days=10, private_key=private_key, authority=True)
+        super().__init__(issued.certificate, issued.private_key)
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
-        self._folder = folder
-        self._count = 0
-        self._root = _sign(folder / f"{name}.pem", name, [], None, now() + 365 * DAY)
-        self.file = self._root.file
+    def issue(self, *sans: str, days: float = 5, private_key: PrivateKey | None = None) -> Issued:
+        """A certificate for these names; negative ``days`` make one that has expired."""
+        return _sign("test", self, *sans, days=days, private_key=private_key)
 
-    def issue(self, *names: str, expires: dt.datetime | None = None) -> Issued:
-        """A certificate for names and IP addresses; valid for 90 days unless told otherwise."""
-        self._count += 1
-        file = self._folder / f"issued-{self._count}.pem"
-        return _sign(file, names[0] if names else "nobody", list(names), self._root, expires or now() + 90 * DAY)
+    def client_context(self, own: Issued | None = None) -> ssl.SSLContext:
+        """A client's context that trusts this authority only, and shows a certificate of its own if one is given."""
+        context = ssl.create_default_context(cadata=self.cert)
+        if own:
+            _show(own, context)
+        return context
 
 
-def self_signed(folder: Path, *names: str, expires: dt.datetime | None = None) -> Issued:
+def self_signed(*sans: str) -> Issued:
     """A certificate that vouches for itself."""
-    return _sign(folder / "self-signed.pem", names[0], list(names), None, expires or now() + 90 * DAY)
+    return _sign("test", None, *sans, days=5)
 
 
-def _sign(file: Path, name: str, names: list[str], issuer: Issued | None, expires: dt.datetime) -> Issued:
-    key = ec.generate_private_key(ec.SECP256R1())
+def _show(issued: Issued, context: ssl.SSLContext) -> None:
+    """Have a context show a certificate. It can only load it from files."""
+    with tempfile.TemporaryDirectory() as folder:
+        context.load_cert_chain(*issued.write(Path(folder), "own"))
+
+
+def _sign(
+    name: str,
+    issuer: Issued | None,
+    *sans: str,
+    days: float,
+    private_key: PrivateKey | None = None,
+    authority: bool = False,
+) -> Issued:
+    """A certificate signed by its issuer, or else by itself."""
+    key = private_key or ec.generate_private_key(ec.SECP256R1())
+    signing = issuer.private_key if issuer else key
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(min(now(), expires) - 30 * DAY)
-        .not_valid_after(expires)
-        .add_extension(x509.BasicConstraints(ca=not names, path_length=None), critical=True)
+        .not_valid_before(now - timedelta(days=20))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=authority), critical=True)
     )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_general(each) for each in names]), critical=False)
-    return Issued(file, builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+    if sans:
+        builder = builder.add_extension(x509.SubjectAlternativeName(map(_san, sans)), critical=False)
+    return Issued(builder.sign(signing, hashes.SHA256()), key)
 
 
-def _general(name: str) -> x509.GeneralName:
+def _san(text: str) -> x509.GeneralName:
+    """The kind of subject alternative name that a text looks like."""
     try:
-        return x509.IPAddress(ipaddress.ip_address(name))
+        return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
-        return x509.DNSName(name)
+        pass
+    if "://" in text:
+        return x509.UniformResourceIdentifier(text)
+    return x509.RFC822Name(text) if "@" in text else x509.DNSName(text)
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )

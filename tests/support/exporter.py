@@ -56,6 +56,7 @@ class RunningExporter:
             return re.search(r"event=listening address=(\S+) tls=(\w+)", self.log)
 
         found = await until(address, within=20)
+        assert found is not None
         self.url = f"{'https' if found[2] == 'true' else 'http'}://{found[1]}"
 
     async def get(self, path: str, **headers: str) -> httpx.Response:

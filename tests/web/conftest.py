@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rounds.webconfig import WebConfig
-from support.certs import Authority
+from support.certificates import Authority
 from support.web import Serve, running
 
 
@@ -30,12 +30,6 @@ def serve(file: Path) -> Serve:
             yield port
 
     return start
-
-
-@pytest.fixture(scope="session")
-def authority() -> Authority:
-    """The authority that the tests' clients trust."""
-    return Authority()
 
 
 @pytest.fixture

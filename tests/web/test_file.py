@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from rounds.errors import ConfigError
 from rounds.webconfig import WebConfig
-from support.certs import Authority, Issued
+from support.certificates import Authority
 
 TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 MUTUAL = TLS + "  client_auth_type: RequireAndVerifyClientCert\n"
@@ -234,7 +234,7 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
 
 def test_a_key_too_weak_for_openssl_is_refused(folder: Path, authority: Authority) -> None:
     weak = Authority("Weak", private_key=rsa.generate_private_key(65_537, 1024))
-    Issued(weak.certificate, weak.private_key).write(folder, "server")
+    weak.write(folder, "server")
     assert refusal(folder, TLS) == ["2: tls_server_config.cert_file: OpenSSL refuses it: EE_KEY_TOO_SMALL"]
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
 from rounds.webtls import _CIPHERS
-from support.certs import Authority
+from support.certificates import Authority
 from support.web import Serve
 
 TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key"
@@ -95,7 +96,8 @@ class TestServer:
 
     @pytest.mark.parametrize("suite", [go for go, openssl in _CIPHERS.items() if openssl])
     def test_speaks_the_suite_that_is_named(self, serve: Serve, certs: Path, authority: Authority, suite: str) -> None:
-        authority.issue("localhost", rsa_key="_RSA_" in suite).write(certs, "server")
+        key = rsa.generate_private_key(65_537, 2048) if "_RSA_" in suite else None
+        authority.issue("localhost", private_key=key).write(certs, "server")
         lenient = only_tls12(authority.client_context())
         lenient.set_ciphers("ALL")
         with serve(f"{TLS}, cipher_suites: [{suite}]}}") as port, handshake(port, lenient) as connection:
@@ -137,19 +139,19 @@ class TestServer:
 
 @pytest.mark.usefixtures("certs")
 class TestClients:
-    def test_must_show_a_certificate_of_the_authority(self, serve: Serve, tmp_path: Path, authority: Authority) -> None:
-        own = authority.issue("prometheus").write(tmp_path, "client")
-        expired = authority.issue("prometheus", days=-1).write(tmp_path, "expired")
-        strange = Authority("Another").issue("prometheus").write(tmp_path, "strange")
+    def test_must_show_a_certificate_of_the_authority(self, serve: Serve, authority: Authority) -> None:
+        own = authority.issue("prometheus")
+        expired = authority.issue("prometheus", days=-1)
+        strange = Authority("Another").issue("prometheus")
         with serve(MUTUAL + "}") as port:
             assert get(port, authority.client_context(own)) == "inside"
             for refused in (None, expired, strange):
                 with pytest.raises(httpx.TransportError):
                     get(port, authority.client_context(refused))
 
-    def test_may_leave_out_an_optional_certificate(self, serve: Serve, tmp_path: Path, authority: Authority) -> None:
-        own = authority.issue().write(tmp_path, "client")
-        strange = Authority("Another").issue().write(tmp_path, "strange")
+    def test_may_leave_out_an_optional_certificate(self, serve: Serve, authority: Authority) -> None:
+        own = authority.issue()
+        strange = Authority("Another").issue()
         with serve(f"{TLS}, client_auth_type: VerifyClientCertIfGiven, client_ca_file: ca.crt}}") as port:
             assert get(port, authority.client_context(own)) == "inside"
             assert get(port, authority.client_context()) == "inside"
@@ -161,7 +163,7 @@ class TestClients:
     ) -> None:
         between = Authority("Between", parent=Authority("A root that is not here"))
         (tmp_path / "ca.crt").write_text(between.cert)
-        own = between.issue().write(tmp_path, "client")
+        own = between.issue()
         with serve(MUTUAL + "}") as port:
             assert get(port, authority.client_context(own)) == "inside"
 
@@ -175,11 +177,9 @@ class TestClients:
             ("'spiffe://clinic/prometheus'", "spiffe://clinic/prometheus"),
         ],
     )
-    def test_must_have_an_allowed_name(
-        self, serve: Serve, tmp_path: Path, authority: Authority, allowed: str, name: str
-    ) -> None:
+    def test_must_have_an_allowed_name(self, serve: Serve, authority: Authority, allowed: str, name: str) -> None:
         def ask(*names: str) -> str:
-            own = authority.issue(*names).write(tmp_path, "client")
+            own = authority.issue(*names)
             with contextlib.suppress(httpx.TransportError):
                 # In TLS 1.2 the client's part of the handshake ends after the server's, in TLS 1.3 before it.
                 assert get(port, only_tls12(authority.client_context(own))) == "inside"
@@ -234,9 +234,9 @@ class TestRotation:
             assert serial_shown(port, client) == issued.certificate.serial_number
 
     def test_versions_and_client_policy_follow_the_file_too(
-        self, serve: Serve, file: Path, tmp_path: Path, authority: Authority
+        self, serve: Serve, file: Path, authority: Authority
     ) -> None:
-        own = authority.issue().write(tmp_path, "client")
+        own = authority.issue()
         with serve(TLS + "}") as port:
             assert get(port, only_tls12(authority.client_context())) == "inside"
             file.write_text(f"{MUTUAL}, min_version: TLS13}}")

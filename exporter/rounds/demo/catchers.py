@@ -13,6 +13,7 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -226,6 +227,7 @@ class MailCatcher(Catcher[Mail]):
         super().__init__(on_message)
         from aiosmtpd.controller import Controller  # noqa: PLC0415 - an optional extra
 
+        logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells every command that it is given
         self.port = pick_port(port)
         self.address = f"{LOOPBACK}:{self.port}"
         self._controller = Controller(self, hostname=LOOPBACK, port=self.port)

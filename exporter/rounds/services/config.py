@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import jmespath
@@ -37,6 +38,8 @@ from rounds.services.tls import TlsOptions
 _RESERVED_LABELS = frozenset(
     ("check", "tier", "state", "phase", "reason", "level", "kind", "url", "le", "job", "instance", "alertname")
 )
+#: What HTTP allows in no header's value; a tab it does.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Pattern:
@@ -160,7 +163,7 @@ class HttpSettings(Settings):
     basic_auth: BasicAuth | None = None
     bearer_token: Secret | None = None
     bearer_token_file: SecretFile | None = None
-    expect_status: Annotated[list[StatusCodes], Field(min_length=1, default_factory=lambda: [range(200, 201)])]
+    expect_status: list[StatusCodes] = Field(default_factory=lambda: [range(200, 201)], min_length=1)
     """The status codes of a healthy answer, such as 200 or 2xx. By default only 200."""
     expect_http_versions: list[Literal["1.0", "1.1"]] = []
     """The HTTP versions that a response may have; empty for any."""
@@ -192,6 +195,10 @@ class HttpSettings(Settings):
     def _consistent_request(self) -> Self:
         exclusive(self, "body", "body_file")
         exclusive(self, "basic_auth", "bearer_token", "bearer_token_file")
+        for name in ("bearer_token", "bearer_token_file"):
+            token: Secret | None = getattr(self, name)
+            if token and _CONTROL.search(token.reveal()):
+                raise problem("holds a line break or another control character", name)
         names = [name.lower() for name in (*self.headers, *self.header_files)]
         for key in ("headers", "header_files"):
             for name, value in getattr(self, key).items():
@@ -213,8 +220,8 @@ def _check_header(key: str, name: str, value: str) -> None:
         raise problem("is not the name of a header", key, name)
     if name.lower() in ("content-length", "transfer-encoding", "connection"):
         raise problem("is set by the prober", key, name)
-    if any(char in "\r\n\0" for char in value):
-        raise problem("holds a line break", key, name)
+    if _CONTROL.search(value):
+        raise problem("holds a line break or another control character", key, name)
 
 
 class _Identity(Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import yaml
@@ -68,16 +68,14 @@ def choose(parameters: Mapping[str, str], checks: Mapping[str, Probed]) -> Probe
     return checks[name]
 
 
-async def probe(
-    request: Request, checks: Mapping[str, Probed], connect: Callable[[Check], Prober] | None = None
-) -> Response:
+async def probe(request: Request, checks: Mapping[str, Probed]) -> Response:
     """Answer a request for a probe. The scrape succeeds whatever the probe finds."""
     try:
         chosen = choose(dict(request.query_params), checks)
         timeout = probe_timeout(chosen.check, request.headers.get(_SCRAPE_TIMEOUT))
     except BadRequest as error:
         return PlainTextResponse(f"{error}\n", 400)
-    prober = connect(chosen.check) if connect else Prober(chosen.check, Resolver())
+    prober = Prober(chosen.check, Resolver())
     try:
         result = await prober.probe(timeout)
     finally:
@@ -88,25 +86,17 @@ async def probe(
     if request.query_params.get("debug") == "true":
         return PlainTextResponse(_explanation(chosen, state, render(families).decode()))
     openmetrics = wants_openmetrics(request.headers.get("accept", ""))
-    body = render(families, openmetrics=openmetrics) + (b"# EOF\n" if openmetrics else b"")
+    body = render(families, openmetrics=openmetrics)
     return Response(body, headers={"Content-Type": OPENMETRICS if openmetrics else TEXT})
 
 
 def _explanation(chosen: Probed, state: CheckState, exposition: str) -> str:
     configured = chosen.check.model_dump(mode="json", exclude_unset=True)
-    log = state.last.log if state.last else ()
-    history = chosen.history.lines()
-    parts = (
-        ("", [f"{chosen.check.name} is {finding(state)}"]),
-        ("Log", list(log)),
-        ("Metrics", exposition.splitlines()),
-        ("Configuration, as far as it was set", yaml.safe_dump(configured, sort_keys=False).splitlines()),
-        ("Last scheduled probes and failures, newest first", history or ["none yet"]),
+    paragraphs = (
+        [f"{chosen.check.name} is {finding(state)}"],
+        ["Log:", *(state.last.log if state.last else ())],
+        ["Metrics:", *exposition.splitlines()],
+        ["Configuration, as far as it was set:", *yaml.safe_dump(configured, sort_keys=False).splitlines()],
+        ["Last scheduled probes and failures, newest first:", *(chosen.history.lines() or ["none yet"])],
     )
-    return (
-        "\n".join(
-            "\n".join([f"\n{title}:" if title else "", *lines]).lstrip("\n" if not title else "")
-            for title, lines in parts
-        )
-        + "\n"
-    )
+    return "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"

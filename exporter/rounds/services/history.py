@@ -10,7 +10,7 @@ KEPT = 10
 
 
 class History:
-    """Remembers lines such as ``2026-01-31T08:00:00Z up in 38ms``."""
+    """Remembers lines such as ``2026-01-31T08:00:00Z up in 0.038 s``."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._results: deque[tuple[float, str]] = deque(maxlen=kept)

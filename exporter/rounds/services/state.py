@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from rounds.fields import format_duration, shown_url
+from rounds.fields import shown_url
 from rounds.metrics import Family, HistogramCounter, Metric
 from rounds.services import metrics
 from rounds.services.config import Check, HttpCheck
-from rounds.services.result import REASONS, ProbeResult, Reason, State
+from rounds.services.result import REASONS, STATES, ProbeResult, Reason, State
 
 
 def verdict(result: ProbeResult, check: Check) -> tuple[State, Reason | None]:
@@ -104,7 +104,7 @@ class CheckMetrics:
         last = state.last
         if last is None:
             return
-        yield self._each(metrics.STATE, ((name, int(name == state.state)) for name in metrics.STATES))
+        yield self._each(metrics.STATE, ((name, int(name == state.state)) for name in STATES))
         yield self._one(metrics.RESPONSE, last.elapsed if last.answered else None)
         yield self._each(metrics.PHASE, last.phases.items())
         yield self._one(metrics.STATUS_CODE, last.status_code)
@@ -137,6 +137,6 @@ def target(check: Check) -> str:
 
 
 def finding(state: CheckState) -> str:
-    """What is known of a check, in a few words for people: ``up in 38ms``, ``down (timeout: ...)``."""
-    took = f" in {format_duration(state.last.elapsed)}" if state.last and state.last.answered else ""
+    """What is known of a check, in a few words for people: ``up in 0.038 s``, ``down (timeout: ...)``."""
+    took = f" in {state.last.elapsed:.3f} s" if state.last and state.last.answered else ""
     return f"{state.state or 'not probed yet'}{took}" + (f" ({state.error})" if state.error else "")
