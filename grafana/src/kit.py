@@ -46,7 +46,7 @@ Panel = models.Panel
 Steps = Sequence[tuple[float | None, str]]
 Texts = Mapping[Any, tuple[str, str]]
 
-STATES: Texts = {0: ("up", UP), 1: ("degraded", DEGRADED), 2: ("down", DOWN), -1: (NO_DATA, UNKNOWN)}
+STATES: Texts = {0: ("up", UP), 1: ("degraded", DEGRADED), 2: ("down", DOWN), 3: (NO_DATA, UNKNOWN)}
 STATE_COLOURS = {"up": UP, "degraded": DEGRADED, "down": DOWN}
 #: What a table says in a cell without a value.
 NOTHING = "\u2013"

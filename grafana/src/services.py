@@ -47,8 +47,8 @@ EXPORTER = link_to("exporter", "Look at the exporter")
 
 #: Every check that was known within the last hour.
 EVERY = f"group by (check) (last_over_time(check:rounds_check_state:code{{{TIER}}}[1h]))"
-#: The state of each of them, -1 where it is not known now.
-STATE = f"(max by (check) (check:rounds_check_state:code{{{TIER}}}) or on (check) -1 * {EVERY})"
+#: The state of each of them, 3 where it is not known now.
+STATE = f"(max by (check) (check:rounds_check_state:code{{{TIER}}}) or on (check) 3 * {EVERY})"
 
 
 def count_of(state: str) -> str:
@@ -69,7 +69,7 @@ def cards() -> str:
     """
     took = f"round(1000 * max by (check) (rounds_check_response_seconds{{{TIER}}}))"
     status = f"max by (check) (rounds_check_http_status_code{{{TIER}}})"
-    failures = f"sum by (check, reason) (increase(rounds_check_failures_total{{{TIER}}}[1m])) > 0"
+    failures = f"sum by (check, reason) (increase(rounds_check_failures_total{{{TIER}}}[5m])) > 0"
     down = f'max by (check) (rounds_check_state{{state="down",{TIER}}}) == 1'
     labels = {
         "took": label("took", "$1\u00a0ms", f'count_values by (check) ("ms", {took})', "ms"),
@@ -97,11 +97,7 @@ def now() -> Row:
         return stat_panel(number, title, text, [Query(expr)], (3, 4), no_value=NO_DATA, steps=steps, link=link)
 
     severities = [
-        Query(
-            f'count(ALERTS{{alertstate="firing",component="services",severity="{severity}",{TIER}}}) or vector(0)',
-            severity,
-        )
-        for severity in SEVERITY_COLOURS
+        Query(f"count({firing(TIER, severity_is(severity))}) or vector(0)", severity) for severity in SEVERITY_COLOURS
     ]
     missing = f"count({EVERY} unless on (check) check:rounds_check_state:code) or 0 * count({EVERY})"
     return Row(
@@ -143,8 +139,8 @@ def now() -> Row:
             stat_panel(
                 107,
                 "Checks, the worst first",
-                "One card for each check: its state, and the duration, the HTTP status and the reason of the last "
-                "probe. Click one to see only its history and detail.",
+                "One card for each check: its state, the duration and HTTP status of the last probe and, while it is "
+                "down, the commonest reason of the last 5 minutes. Click one to see only its history and detail.",
                 [Query(cards(), "{{check}} {{took}} {{answer}} {{why}}")],
                 (15, 8),
                 no_value="No check is known: is the exporter up, and has it checks?",
@@ -190,14 +186,20 @@ def firing_by_severity(severities: list[Query]) -> Panel:
     )
 
 
-FIRING = ('alertstate="firing"', 'component="services"')
+def firing(*matchers: str) -> str:
+    """The alerts on services that fire."""
+    chosen = ",".join(('alertstate="firing"', 'component="services"', *matchers))
+    return f"ALERTS{{{chosen}}}"
+
+
+def severity_is(name: str) -> str:
+    """The matcher of a severity."""
+    return f'severity="{name}"'
 
 
 def firing_since() -> str:
     """When each firing alert began, in milliseconds as Grafana wants times."""
-    firing = f'ALERTS{{alertstate="firing",component="services",{TIER}}}'
-    began = "ALERTS_FOR_STATE * 1000"
-    return f"max by (check, alertname, severity) ({began} and ignoring (alertstate) {firing})"
+    return f"max by (check, alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {firing(TIER)})"
 
 
 def history() -> Row:
@@ -215,7 +217,7 @@ def history() -> Row:
     probed = f"60 * sum(rate(check:rounds_check_probes_total:sum{{{SELECTED}}}[$__rate_interval]))"
     severity_codes = (("warning", 1), ("error", 2), ("critical", 3))
     alerts = " or ".join(
-        f"{code} * " + selected("ALERTS", *FIRING, f'severity="{name}"') for name, code in reversed(severity_codes)
+        f"{code} * max by (check) ({firing(SELECTED, severity_is(name))})" for name, code in reversed(severity_codes)
     )
     return Row(
         200,
