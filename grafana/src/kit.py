@@ -17,7 +17,7 @@ from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus as prometheus_builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import common, prometheus
+from grafana_foundation_sdk.models import common, prometheus, units
 from grafana_foundation_sdk.models import dashboard as models
 
 # Colours by meaning. A state is also written wherever it is coloured, for whoever cannot tell red from green.
@@ -37,7 +37,7 @@ NO_DATA = "no data"
 COLUMNS = 24
 TAG = "rounds"
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
-#: The name that the provisioned Prometheus data source has as its uid.
+#: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
 PROBES_STEP = "30s"
@@ -445,6 +445,11 @@ def encode(dashboard: models.Dashboard) -> str:
 def decode(text: str) -> models.Dashboard:
     """The library's model of a dashboard's text. Keys that it does not know are lost."""
     return models.Dashboard.from_json(json.loads(text))
+
+
+def known_units() -> set[str]:
+    """The units that Grafana knows."""
+    return {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
 
 
 def _clean(node: Any) -> Any:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from grafana.src import build, kit, limits
-from grafana_foundation_sdk.models import units
 
 from bundle.promql import known_metrics
 from bundle.rules import ROOT, alerts
@@ -34,8 +33,7 @@ def load(name: str) -> Json:
 
 def known() -> Known:
     dashboards = {each.stem: variables_of(json.loads(each.read_text(encoding="utf-8"))) for each in FILES}
-    ids = {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
-    return Known(known_metrics(), ids, dashboards)
+    return Known(known_metrics(), kit.known_units(), dashboards)
 
 
 def test_the_dashboards_are_these() -> None:
@@ -46,6 +44,12 @@ def test_the_dashboards_are_these() -> None:
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_a_file_is_what_the_code_makes(file: Path) -> None:
     assert file.read_text(encoding="utf-8") == build.generated()[file]
+
+
+def test_one_module_knows_the_library() -> None:
+    files = (ROOT / "grafana").rglob("*.py")
+    knowing = [file.name for file in files if "from grafana_foundation_sdk" in file.read_text(encoding="utf-8")]
+    assert sorted(knowing) == ["kit.py"]
 
 
 def test_the_script_compares() -> None:
