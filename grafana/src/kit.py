@@ -30,8 +30,8 @@ UNKNOWN = "#7b8087"
 QUIET = "#3b424c"
 #: What is neither good nor bad: counts, sizes, settings.
 NEUTRAL = "semi-dark-blue"
-#: For parts of a whole that have no state, in order.
-PARTS = ("#5794f2", "#8ab8ff", "#b877d9", "#3274d9", "#ca95e5", "#1f60c4", "#8f3bb8", "#c0d8ff", "#7c2ea3", "#deb6f2")
+#: For parts of a whole that have no state: neighbours differ, and none is a state's colour.
+PARTS = ("#5794f2", "#b877d9", "#8ab8ff", "#7c2ea3", "#56b6c2", "#1f60c4", "#deb6f2", "#2f7f8f", "#c0d8ff", "#8f3bb8")
 
 NO_DATA = "no data"
 COLUMNS = 24

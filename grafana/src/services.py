@@ -462,7 +462,7 @@ def detail() -> Row:
                 no_value="No answer in this time",
                 unit="s",
                 log=True,
-                colours=dict(zip(("p50", "p95", "p99"), (PARTS[1], PARTS[0], PARTS[2]), strict=True)),
+                colours=dict(zip(("p50", "p95", "p99"), (PARTS[2], PARTS[0], PARTS[1]), strict=True)),
             ),
             bars(
                 304,
