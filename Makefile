@@ -6,7 +6,7 @@ DEBIAN_SERVERS := prometheus prometheus-alertmanager
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench docs lock clean
+.PHONY: help demo test test-all lint format bench docs dashboards lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +39,9 @@ bench: $(VENV)/dev.stamp ## measure against named peers; nothing else should run
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
 	$(BIN)/rounds metrics --format markdown > docs/metrics.md
+
+dashboards: $(VENV)/dev.stamp ## generate grafana/dashboards/ from grafana/src/
+	$(BIN)/python grafana/src/build.py
 
 LOCK = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links pyproject.toml

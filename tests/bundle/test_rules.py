@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
 
 import promql_parser
 import pytest
 import yaml
 
+from bundle.promql import known_metrics, selectors, unknown_metrics
 from bundle.rules import ROOT, RULE_TESTS, Rule, alerts, all_rules
-from rounds import selfmetrics
-from rounds.metrics import Metric
-from rounds.services.metrics import CATALOGUE
 
 SEVERITIES = {"critical", "error", "warning", "info"}
 ANNOTATIONS = {"summary", "resolved_summary", "description", "runbook_url", "dashboard_url"}
-DASHBOARDS = {"services": {"check", "tier"}, "exporter": {"collector", "source"}}
 COMPONENTS = {"services", "exporter"}
 SCRAPE_INTERVAL = 5
-#: Programs that are scraped besides, and what Prometheus makes itself.
-FOREIGN = re.compile(r"(up|ALERTS|(alertmanager|prometheus)_\w+)")
 RUNBOOK_SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
 ALL = list(all_rules())
@@ -33,35 +27,9 @@ def name_of(rule: Rule) -> str:
     return rule.name
 
 
-def core_metrics() -> set[str]:
-    """What the exporter says of itself."""
-    return {value.name for value in vars(selfmetrics).values() if isinstance(value, Metric)}
-
-
-def known_metrics() -> set[str]:
-    recorded = {rule.name for rule in ALL if not rule.is_alert}
-    return recorded | core_metrics() | {metric.name for metric in CATALOGUE}
-
-
-def selectors(node: Any) -> Iterator[Any]:
-    """Every vector selector below a node of a parsed expression."""
-    if isinstance(node, promql_parser.VectorSelector):
-        yield node
-        return
-    for attribute in ("vector_selector", "expr", "lhs", "rhs"):
-        child = getattr(node, attribute, None)
-        if child is not None:
-            yield from selectors(child)
-    for argument in getattr(node, "args", None) or ():
-        yield from selectors(argument)
-
-
 @pytest.mark.parametrize("rule", ALL, ids=name_of)
 def test_an_expression_parses_and_names_known_metrics(rule: Rule) -> None:
-    known = known_metrics()
-    names = {selector.name for selector in selectors(promql_parser.parse(rule.expr))}
-    unknown = {name for name in names if name not in known and not FOREIGN.fullmatch(name or "")}
-    assert not unknown
+    assert not unknown_metrics(rule.expr, known_metrics())
 
 
 def test_metrics_are_found_in_every_part_of_an_expression() -> None:
@@ -104,10 +72,12 @@ def test_an_alert_links_to_a_dashboard_that_exists(rule: Rule) -> None:
         r"/d/([a-z-]+)(?:\?var-([a-z]+)=\{\{ \$labels\.([a-z]+) \}\})?", rule.body["annotations"]["dashboard_url"]
     )
     assert found
-    dashboard, variable, label = found.groups()
-    assert dashboard in DASHBOARDS
+    uid, variable, label = found.groups()
+    dashboards = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "grafana").rglob("*.json")]
+    variables = {each["uid"]: {item["name"] for item in each["templating"]["list"]} for each in dashboards}
+    assert uid in variables
     assert variable == label
-    assert variable is None or variable in DASHBOARDS[dashboard]
+    assert variable is None or variable in variables[uid]
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=name_of)

@@ -10,6 +10,7 @@ import yaml
 
 from rounds.config import load_config
 from rounds.demo import bundle
+from rounds.demo.certificate import make_certificate
 from rounds.demo.scaling import TIMES, Scale
 from rounds.demo.synthetic import make_services
 from rounds.services.config import ServicesSection
@@ -29,11 +30,13 @@ def test_the_exporter_takes_its_configuration(tmp_path: Path) -> None:
     services = make_services()
     for port, service in enumerate(services.values(), 1000):
         service.port = port
+    services["frontend"].certificate = make_certificate(tmp_path)
     section = load_config([bundle.write_exporter(tmp_path, services)], {"services": ServicesSection})
     checks = {check.name: check for check in section.services.checks}  # type: ignore[attr-defined]
     assert len(checks) == 9
     assert checks["frontend-ready"].tier == "frontend"
     assert checks["saga-orchestrator"].url == "http://127.0.0.1:1006/health/"
+    assert {name for name, check in checks.items() if check.url.startswith("https:")} == {"frontend", "frontend-ready"}
     assert {(check.degraded_after, check.down_after) for check in checks.values()} == {(1.0, 5.0)}
 
 

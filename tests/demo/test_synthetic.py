@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from rounds.demo.certificate import make_certificate
 from rounds.demo.synthetic import (
     ENDPOINTS,
     SCRIPT,
@@ -38,6 +41,23 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 def url(service: Service, path: str = "/api/health") -> str:
     return f"http://127.0.0.1:{service.port}{path}"
+
+
+async def test_it_shows_its_certificate(tmp_path: Path) -> None:
+    """Also after it has refused connections, on the same port."""
+    service = Service("frontend", ["/api/health"])
+    service.certificate = make_certificate(tmp_path)
+    await service.start()
+    try:
+        trusting = ssl.create_default_context(cafile=service.certificate.file)
+        async with httpx.AsyncClient(trust_env=False, verify=trusting) as client:
+            for condition in (Condition.WELL, Condition.REFUSED, Condition.WELL):
+                await service.become(condition)
+                if condition is Condition.WELL:
+                    assert (await client.get(url(service).replace("http:", "https:"))).status_code == 200
+    finally:
+        await service.stop()
+    assert service.certificate.key.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,16 +20,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rounds.demo import bundle
 from rounds.demo.catchers import Mail, MailCatcher, SlackCatcher, SlackMessage
-from rounds.demo.ports import pick_port
-from rounds.demo.processes import Child
 from rounds.demo.scaling import Scale
-from support.binaries import require_binary
 from support.exporter import until
 from support.servers import HttpServer, Request, reply
+from support.stack import Processes, exporter_child, processes
 
-REPOSITORY = Path(__file__).parents[2]
 WORST_CASE = 70.0
 PROMISED = 75.0
 
@@ -60,8 +55,7 @@ class Stack:
     targets: dict[str, Target]
     slack: SlackCatcher
     mail: MailCatcher
-    exporter: Child
-    prometheus: str
+    processes: Processes
     scale: Scale
 
     def titles(self, check: str) -> list[str]:
@@ -81,20 +75,14 @@ class Stack:
     async def firing(self) -> set[tuple[str, str]]:
         """Name and check of every alert that fires."""
         async with httpx.AsyncClient(trust_env=False) as client:
-            answer = (await client.get(f"{self.prometheus}/api/v1/alerts")).json()
+            answer = (await client.get(f"{self.processes.prometheus}/api/v1/alerts")).json()
         alerts = [alert for alert in answer["data"]["alerts"] if alert["state"] == "firing"]
         return {(alert["labels"]["alertname"], alert["labels"].get("check", "")) for alert in alerts}
-
-
-def exporter_child(folder: Path, port: int) -> Child:
-    command = [sys.executable, "-m", "rounds", "run", f"--config.file={folder / 'rounds.yml'}"]
-    return Child("exporter", [*command, f"--web.listen-address=127.0.0.1:{port}"], folder)
 
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, factor: float, tiers: dict[str, str]) -> AsyncIterator[Stack]:
     """The whole stack, with times divided by a factor."""
-    prometheus, alertmanager = require_binary("prometheus"), require_binary("alertmanager", "prometheus-alertmanager")
     scale = Scale(factor)
     async with contextlib.AsyncExitStack() as stack:
         targets = {name: Target() for name in tiers}
@@ -106,31 +94,9 @@ async def running(folder: Path, factor: float, tiers: dict[str, str]) -> AsyncIt
             f"    - {{name: {name}, url: '{targets[name].server.url}/', tier: {tier}}}" for name, tier in tiers.items()
         )
         defaults = f"{{interval: {interval}, timeout: {timeout}, degraded_after: 500ms, down_after: 1s}}"
-        (folder / "rounds.yml").write_text(f"services:\n  defaults: {defaults}\n  checks:\n{checks}\n")
-        ports = {name: pick_port(0) for name in ("exporter", "prometheus", "alertmanager")}
-        addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-
-        async def start(child: Child, url: str) -> Child:
-            stack.push_async_callback(child.stop)
-            await child.start()
-            await child.ready(url)
-            return child
-
-        exporter = await start(exporter_child(folder, ports["exporter"]), f"http://{addresses['exporter']}/-/ready")
-        config = bundle.write_alertmanager(REPOSITORY, folder, scale, slack.url, mail.address)
-        command = [str(alertmanager), f"--config.file={config}", f"--storage.path={folder / 'am'}"]
-        command += [f"--web.listen-address={addresses['alertmanager']}", "--cluster.listen-address="]
-        await start(Child("alertmanager", command, folder), f"http://{addresses['alertmanager']}/-/ready")
-        moved = {
-            "exporter:12780": addresses["exporter"],
-            "alertmanager:9093": addresses["alertmanager"],
-            "127.0.0.1:9090": addresses["prometheus"],
-        }
-        config = bundle.write_prometheus(REPOSITORY, folder, scale, moved)
-        command = [str(prometheus), f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
-        command += [f"--web.listen-address={addresses['prometheus']}"]
-        await start(Child("prometheus", command, folder), f"http://{addresses['prometheus']}/-/ready")
-        yield Stack(targets, slack, mail, exporter, f"http://{addresses['prometheus']}", scale)
+        config = f"services:\n  defaults: {defaults}\n  checks:\n{checks}\n"
+        ran = await stack.enter_async_context(processes(folder, scale, config, slack.url, mail.address))
+        yield Stack(targets, slack, mail, ran, scale)
 
 
 @pytest.mark.slow
@@ -198,8 +164,8 @@ async def killed_exporter(stack: Stack, folder: Path) -> None:
     """An exporter killed while a service is down tells its own death and no recovery of the service."""
     stack.targets["victim"].condition = "fails"
     await stack.wait_for(stack.slack, "CRITICAL: victim", 30)
-    port = int(stack.exporter._command[-1].rpartition(":")[2])
-    await stack.exporter.stop(grace=0)
+    port = stack.processes.exporter_port
+    await stack.processes.exporter.stop(grace=0)
 
     def exporter_told() -> bool:
         return any(

@@ -31,14 +31,14 @@ def find_bundle() -> Path | None:
 
 def write_exporter(folder: Path, services: Mapping[str, Service]) -> Path:
     """Write the exporter's configuration: the nine checks."""
-    checks = [
-        {
-            "name": endpoint.check,
-            "url": f"http://{LOOPBACK}:{services[endpoint.service].port}{endpoint.path}",
-            "tier": endpoint.tier,
-        }
-        for endpoint in ENDPOINTS
-    ]
+    checks: list[dict[str, Any]] = []
+    for endpoint in ENDPOINTS:
+        service = services[endpoint.service]
+        scheme = "https" if service.certificate else "http"
+        url = f"{scheme}://{LOOPBACK}:{service.port}{endpoint.path}"
+        checks.append({"name": endpoint.check, "url": url, "tier": endpoint.tier})
+        if service.certificate:
+            checks[-1]["tls"] = {"ca_file": str(service.certificate.file)}
     return _write(folder / "rounds.yml", {"services": {"defaults": CHECK_TIMES, "checks": checks}})
 
 

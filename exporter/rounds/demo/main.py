@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from rounds.demo import bundle
 from rounds.demo.bundle import CHECK_TIMES
 from rounds.demo.catchers import MailCatcher, SlackCatcher
+from rounds.demo.certificate import make_certificate
 from rounds.demo.display import Display
 from rounds.demo.observe import watch_alerts, watch_checks
 from rounds.demo.ports import LOOPBACK, pick_port
@@ -95,6 +96,7 @@ class _Demo:
             folder = Path(stack.enter_context(temporary))
             self.display.plain(f"Starting the Rounds demo on {LOOPBACK}, with its files in {folder}.")
             services = make_services(self._speed)
+            services["frontend"].certificate = make_certificate(folder)
             for port, service in enumerate(services.values(), _FIRST_SERVICE_PORT):
                 service.port = self._free(service.name, port)
                 await service.start()

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rounds.demo.certificate import Certificate
 from rounds.demo.ports import LOOPBACK
 
 #: What a fresh handler may wait for the rest of a request.
@@ -90,11 +91,13 @@ class Service:
 
     Attributes:
         port: where it listens; 0, until it is started, for any free port.
+        certificate: what it shows, where it speaks TLS.
     """
 
     def __init__(self, name: str, paths: Iterable[str], *, speed: float = 1.0) -> None:
         self.name = name
         self.port = 0
+        self.certificate: Certificate | None = None
         self.condition = Condition.WELL
         self._paths = frozenset(paths)
         self._flap = _FLAP / speed
@@ -104,7 +107,8 @@ class Service:
 
     async def start(self) -> None:
         """Listen; also after :meth:`stop`, on the same port."""
-        self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port)
+        tls = self.certificate.context() if self.certificate else None
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

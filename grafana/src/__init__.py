@@ -1,0 +1,1 @@
+"""The dashboards as code: `python grafana/src/build.py` writes `grafana/dashboards/`."""

@@ -1,0 +1,615 @@
+"""The visual language of the dashboards, and the one module that knows the library behind their JSON.
+
+`docs/dashboards.md` says what each choice means to who looks at a dashboard. Everything here returns the library's
+models; `render` makes them text that is the same each time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any, Literal
+
+from grafana_foundation_sdk.builders import bargauge, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import common as common_builders
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import prometheus as prometheus_builders
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common, prometheus, units
+from grafana_foundation_sdk.models import dashboard as models
+
+# Colours by meaning. A state is also written wherever it is coloured, for whoever cannot tell red from green.
+UP = "semi-dark-green"
+DEGRADED = "semi-dark-orange"
+DOWN = "semi-dark-red"
+WARNING = "#b0870d"
+UNKNOWN = "#7b8087"
+#: A card that counts something bad, of which there is nothing.
+QUIET = "#3b424c"
+#: What is neither good nor bad: counts, sizes, settings.
+NEUTRAL = "semi-dark-blue"
+#: For parts of a whole that have no state: neighbours differ, and none is a state's colour.
+PARTS = ("#5794f2", "#b877d9", "#8ab8ff", "#7c2ea3", "#56b6c2", "#1f60c4", "#deb6f2", "#2f7f8f", "#c0d8ff", "#8f3bb8")
+
+NO_DATA = "no data"
+COLUMNS = 24
+TAG = "rounds"
+DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+#: The uid of the provisioned Prometheus data source.
+PROMETHEUS_UID = "prometheus"
+#: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
+PROBES_STEP = "30s"
+
+Panel = models.Panel
+Steps = Sequence[tuple[float | None, str]]
+Texts = Mapping[Any, tuple[str, str]]
+
+STATES: Texts = {0: ("up", UP), 1: ("degraded", DEGRADED), 2: ("down", DOWN), 3: (NO_DATA, UNKNOWN)}
+STATE_COLOURS = {"up": UP, "degraded": DEGRADED, "down": DOWN}
+#: What a table says in a cell without a value.
+NOTHING = "\u2013"
+SEVERITY_COLOURS = {"critical": DOWN, "error": DEGRADED, "warning": WARNING}
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a panel.
+
+    Attributes:
+        expr: PromQL.
+        legend: the name of its series, with labels as ``{{label}}``.
+        step: the shortest step, where that of the data source is too short.
+        limit: the colour in which its series are drawn as dashed limits; None for ordinary ones.
+    """
+
+    expr: str
+    legend: str = ""
+    step: str | None = None
+    limit: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        title: its heading.
+        source: a label of the first query, or PromQL that gives one value for each row.
+        label: whether ``source`` is a label.
+        unit: of its values.
+        steps: thresholds; with them the cell is coloured.
+        texts: words and colours for numbers or labels; with them the whole cell is coloured.
+        decimals: how many; None for as many as fit.
+        width: in pixels; None for a share of what is left.
+        link: where its cells lead.
+        empty: what is said in a cell without a value.
+    """
+
+    title: str
+    source: str
+    label: bool = False
+    unit: str = "short"
+    steps: Steps = ()
+    texts: Texts | None = None
+    decimals: int | None = None
+    width: int | None = None
+    link: tuple[str, str] | None = None
+    empty: str = NOTHING
+
+
+def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
+    """A link to a dashboard, with its time, data source and some variables set."""
+    chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
+    return title, f"/d/{uid}?${{__url_time_range}}&${{datasource:queryparam}}{chosen}"
+
+
+def stat_panel(
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    size: tuple[int, int],
+    *,
+    no_value: str,
+    unit: str = "short",
+    steps: Steps = (),
+    texts: Texts | None = None,
+    link: tuple[str, str] | None = None,
+    background: bool = True,
+    decimals: int | None = None,
+    names: bool = False,
+    colours: Mapping[str, str] | None = None,
+    text_sizes: tuple[int, int] | None = None,
+) -> Panel:
+    """Cards: one big value for each series, on the colour of what it means."""
+    builder = (
+        stat.Panel()
+        .graph_mode(common.BigValueGraphMode.NONE)
+        .color_mode(common.BigValueColorMode.BACKGROUND_SOLID if background else common.BigValueColorMode.VALUE)
+        .justify_mode(common.BigValueJustifyMode.AUTO)
+        .text_mode(common.BigValueTextMode.VALUE_AND_NAME if names else common.BigValueTextMode.VALUE)
+        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
+        .orientation(common.VizOrientation.AUTO)
+    )
+    if text_sizes:
+        builder.text(common_builders.VizTextDisplayOptions().title_size(text_sizes[0]).value_size(text_sizes[1]))
+    panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
+    panel.targets = _targets(queries, instant=True)
+    _value_colours(panel, steps or always(NEUTRAL), texts, decimals)
+    if link:
+        _defaults(panel).links = [_data_link(link)]
+    named = (colours or {}).items()
+    _overrides(panel, [_override("byName", name, thresholds=_thresholds(from_one(own))) for name, own in named])
+    return panel
+
+
+def from_one(colour: str) -> Steps:
+    """Quiet at nothing, and coloured from one on."""
+    return ((None, UNKNOWN), (0, QUIET), (1, colour))
+
+
+def always(colour: str) -> Steps:
+    """One colour for every number. Grafana takes the first step for what is not known, which must not look good."""
+    return ((None, UNKNOWN), (0, colour))
+
+
+def timeline(
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    size: tuple[int, int],
+    *,
+    no_value: str,
+    texts: Texts,
+    ranges: Sequence[tuple[int, int, str]] = (),
+    link: tuple[str, str] | None = None,
+) -> Panel:
+    """States over time, one line for each series.
+
+    ``ranges`` gives colours to spans of numbers, where numbers rather than words are shown.
+    """
+    builder = (
+        statetimeline.Panel()
+        .merge_values(True)
+        .show_value(common.VisibilityMode.AUTO)
+        .align_value(common.TimelineValueAlignment.CENTER)
+        .row_height(0.8)
+        .fill_opacity(85)
+        .line_width(0)
+        .per_page(20)
+        .legend(_legend(shown=not ranges))
+        .tooltip(_tooltip(many=False))
+    )
+    panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit="none")
+    panel.targets = _targets(queries)
+    _value_colours(panel, ((None, UNKNOWN),), texts, None)
+    for low, high, colour in ranges:
+        result = models.ValueMappingResult(color=colour)
+        options = models.DashboardRangeMapOptions(from_val=low, to=high, result=result)
+        mappings = _defaults(panel).mappings or []
+        _defaults(panel).mappings = [*mappings, models.RangeMap(options=options)]
+    if link:
+        _defaults(panel).links = [_data_link(link)]
+    return panel
+
+
+def graph(
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    size: tuple[int, int],
+    *,
+    no_value: str,
+    unit: str,
+    style: Literal["lines", "area", "bars"] = "lines",
+    colour: str | None = None,
+    colours: Mapping[str, str] | None = None,
+    limits: Steps = (),
+    log: bool = False,
+    minimum: float | None = 0,
+    soft_maximum: float | None = None,
+    decimals: int | None = None,
+    link: tuple[str, str] | None = None,
+) -> Panel:
+    """Numbers over time.
+
+    Args:
+        number: the panel's id.
+        title: its heading.
+        description: what it shows and what to do about it.
+        queries: what is drawn.
+        size: columns and rows of the grid.
+        no_value: what is said where nothing was found.
+        unit: of the values.
+        style: lines that are compared, or areas or bars that are parts of a sum.
+        colour: of all series, where they are of one kind; None for the palette, which tells them apart.
+        colours: of series by their name.
+        limits: dashed lines at fixed values.
+        log: whether the axis is logarithmic.
+        minimum: where the axis begins; None for wherever the values do.
+        soft_maximum: where it ends unless values are higher, so that zeros do not float in a scale of hundreds.
+        decimals: how many; None for as many as fit.
+        link: where a click on a series leads.
+    """
+    builder = (
+        timeseries.Panel()
+        .draw_style(common.GraphDrawStyle.BARS if style == "bars" else common.GraphDrawStyle.LINE)
+        # An area without a line: that of a part which is 0 would lie on the part below and seem to be a value.
+        .line_width(1 if style == "lines" else 0)
+        # Parts of a whole hold until the next value; slopes between them would show sums that never were.
+        .line_interpolation(common.LineInterpolation.STEP_AFTER if style == "area" else common.LineInterpolation.LINEAR)
+        .fill_opacity({"lines": 0, "area": 60, "bars": 85}[style])
+        .show_points(common.VisibilityMode.NEVER)
+        .span_nulls(False)
+        .legend(_legend())
+        .tooltip(_tooltip(many=True))
+        .color_scheme(_series_colour(colour))
+    )
+    if soft_maximum is not None:
+        builder.axis_soft_max(soft_maximum)
+    if style != "lines":
+        builder.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    if log:
+        scale = common_builders.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10)
+        builder.scale_distribution(scale)
+    if limits:
+        builder.thresholds_style(
+            common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        )
+    panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
+    panel.targets = _targets(queries)
+    defaults = _defaults(panel)
+    defaults.decimals = decimals
+    defaults.min_val = None if log else minimum
+    if limits:
+        defaults.thresholds = _thresholds(limits)
+    if link:
+        defaults.links = [_data_link(link)]
+    overrides = [_override("byName", name, color=_fixed(colour)) for name, colour in (colours or {}).items()]
+    for target, query in zip(panel.targets, queries, strict=True):
+        if query.limit:
+            dashes = {"fill": "dash", "dash": [8, 6]}
+            look = {"color": _fixed(query.limit), "custom.lineStyle": dashes, "custom.fillOpacity": 0}
+            overrides.append(_override("byFrameRefID", _ref(target), **look))
+    _overrides(panel, overrides)
+    return panel
+
+
+def bars(
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    size: tuple[int, int],
+    *,
+    no_value: str,
+    unit: str,
+    steps: Steps = (),
+    maximum: float | None = None,
+    decimals: int | None = None,
+) -> Panel:
+    """Values of now beside each other, one bar for each series, in the order of the queries."""
+    builder = (
+        bargauge.Panel()
+        .display_mode(common.BarGaugeDisplayMode.BASIC)
+        .orientation(common.VizOrientation.HORIZONTAL)
+        .value_mode(common.BarGaugeValueMode.TEXT)
+        .show_unfilled(True)
+        .min_viz_height(14)
+        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
+    )
+    panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
+    panel.targets = _targets(queries, instant=True)
+    _value_colours(panel, steps or always(NEUTRAL), None, decimals)
+    _defaults(panel).min_val, _defaults(panel).max_val = 0, maximum
+    return panel
+
+
+def grid(
+    number: int,
+    title: str,
+    description: str,
+    columns: Sequence[Column],
+    size: tuple[int, int],
+    *,
+    no_value: str,
+    sort: tuple[str, bool],
+    rows: str | None = None,
+) -> Panel:
+    """A table: one row for each combination of the labels that all its queries share.
+
+    Args:
+        number: the panel's id.
+        title: its heading.
+        description: what it shows and what to do about it.
+        columns: left to right.
+        size: columns and rows of the grid.
+        no_value: what is said where nothing was found.
+        sort: the column that orders the rows, and whether downwards.
+        rows: a query that gives labels and no column; None where the first column with values gives them.
+    """
+    builder = (
+        table.Panel()
+        .show_header(True)
+        .cell_height(common.TableCellHeight.SM)
+        .sort_by([common_builders.TableSortByFieldState().display_name(sort[0]).desc(sort[1])])
+    )
+    panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit="short")
+    values = [column for column in columns if not column.label]
+    expressions = [*([rows] if rows else []), *(column.source for column in values)]
+    panel.targets = _targets([Query(expr) for expr in expressions], instant=True, as_table=True)
+    names = [f"Value #{_ref(target)}" if len(panel.targets) > 1 else "Value" for target in panel.targets]
+    hidden = ["Time", *(names[:1] if rows else [])]
+    fields = dict(zip([column.title for column in values], names[1:] if rows else names, strict=True))
+    fields |= {column.title: column.source for column in columns if column.label}
+    organize = {
+        "excludeByName": dict.fromkeys(hidden, True),
+        "indexByName": {fields[column.title]: place for place, column in enumerate(columns)},
+        "renameByName": {fields[column.title]: column.title for column in columns},
+    }
+    merge = [models.DataTransformerConfig(id_val="merge", options={})] if len(panel.targets) > 1 else []
+    panel.transformations = [*merge, models.DataTransformerConfig(id_val="organize", options=organize)]
+    _overrides(panel, [_column_override(column) for column in columns])
+    return panel
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the dashboard. Its panels are placed left to right, and below where they no longer fit."""
+
+    number: int
+    title: str
+    panels: Sequence[models.Panel]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable whose values are those of a label.
+
+    Attributes:
+        name: as queries call it.
+        label: as people read it.
+        source: a selector of series that carry a label of this name.
+    """
+
+    name: str
+    label: str
+    source: str
+
+    @property
+    def query(self) -> str:
+        """What the data source is asked."""
+        return f"label_values({self.source}, {self.name})"
+
+
+def render(
+    uid: str,
+    title: str,
+    description: str,
+    *,
+    variables: Sequence[Variable],
+    alerts: str,
+    rows: Sequence[Row],
+    time_from: str = "now-1h",
+) -> str:
+    """A whole dashboard as the text of its file. ``alerts`` selects the alerts that are marked in its graphs."""
+    builder = (
+        builders.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags([TAG])
+        .timezone("browser")
+        .readonly()
+        .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        .time(time_from, "now")
+        .refresh("10s")
+        .link(
+            builders.DashboardLink("Rounds")
+            .type(models.DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .as_dropdown(False)
+            .include_vars(True)
+            .keep_time(True)
+        )
+        .annotation(
+            builders.AnnotationQuery()
+            .name("Alerts")
+            .datasource(DATASOURCE)
+            .enable(True)
+            .icon_color(DOWN)
+            .expr(f'ALERTS{{alertstate="firing",{alerts}}}')
+            .title_format("{{alertname}} {{check}}{{collector}}")
+            .text_format("{{severity}}")
+            .tag_keys("alertname,severity")
+            .step("30s")
+        )
+        .with_variable(_datasource_variable())
+    )
+    for variable in variables:
+        builder.with_variable(_query_variable(variable))
+    dashboard = builder.build()
+    dashboard.panels = list(_placed(rows))
+    return encode(dashboard)
+
+
+def encode(dashboard: models.Dashboard) -> str:
+    """The text of a dashboard: sorted, and without what the library adds on its own account."""
+    tree = json.loads(json.dumps(dashboard, cls=JSONEncoder))
+    return json.dumps(_clean(tree), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+
+def decode(text: str) -> models.Dashboard:
+    """The library's model of a dashboard's text. Keys that it does not know are lost."""
+    return models.Dashboard.from_json(json.loads(text))
+
+
+def known_units() -> set[str]:
+    """The units that Grafana knows."""
+    return {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
+
+
+def _clean(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_clean(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    # The first three belong to variables of another kind; Grafana takes the last for a wish to hide links in a menu.
+    unwanted = {"auto", "auto_count", "auto_min"}
+    if node.get("placement") == "inControlsMenu":
+        unwanted.add("placement")
+    return {key: _clean(child) for key, child in node.items() if key not in unwanted}
+
+
+def _placed(rows: Sequence[Row]) -> list[models.Panel | models.RowPanel]:
+    placed: list[models.Panel | models.RowPanel] = []
+    top = 0
+    for row in rows:
+        header = models.GridPos(h=1, w=COLUMNS, x=0, y=top)
+        placed.append(models.RowPanel(title=row.title, id_val=row.number, grid_pos=header, collapsed=False, panels=[]))
+        left, top, height = 0, top + 1, 0
+        for panel in row.panels:
+            assert panel.grid_pos is not None  # noqa: S101 - for the type checker
+            if left + panel.grid_pos.w > COLUMNS:
+                left, top, height = 0, top + height, 0
+            panel.grid_pos.x, panel.grid_pos.y = left, top
+            left, height = left + panel.grid_pos.w, max(height, panel.grid_pos.h)
+            placed.append(panel)
+        top += height
+    return placed
+
+
+def _datasource_variable() -> builders.DatasourceVariable:
+    current = models.VariableOption(text="Prometheus", value=PROMETHEUS_UID, selected=True)
+    return builders.DatasourceVariable("datasource").label("Data source").type("prometheus").current(current)
+
+
+def _query_variable(variable: Variable) -> builders.QueryVariable:
+    return (
+        builders.QueryVariable(variable.name)
+        .label(variable.label)
+        .datasource(DATASOURCE)
+        .query({"query": variable.query, "refId": variable.name})
+        .definition(variable.query)
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        # Also what has no such label, so that "All" hides nothing.
+        .all_value(".*")
+        .current(models.VariableOption(text=["All"], value=["$__all"], selected=True))
+    )
+
+
+def _dressed(
+    panel: models.Panel, number: int, title: str, description: str, size: tuple[int, int], *, no_value: str, unit: str
+) -> Panel:
+    panel.id_val, panel.title, panel.description = number, title, description
+    panel.datasource = DATASOURCE
+    panel.grid_pos = models.GridPos(w=size[0], h=size[1])
+    defaults = _defaults(panel)
+    defaults.no_value, defaults.unit = no_value, unit
+    return panel
+
+
+def _defaults(panel: models.Panel) -> models.FieldConfig:
+    if panel.field_config is None:
+        panel.field_config = models.FieldConfigSource()
+    return panel.field_config.defaults
+
+
+def _targets(queries: Sequence[Query], *, instant: bool = False, as_table: bool = False) -> list[Any]:
+    targets = []
+    for letter, query in zip(ascii_uppercase, queries, strict=False):
+        builder = prometheus_builders.Dataquery().ref_id(letter).datasource(DATASOURCE).expr(query.expr)
+        builder.editor_mode(prometheus.QueryEditorMode.CODE).legend_format(query.legend or "__auto")
+        builder = builder.instant() if instant else builder.range()
+        builder.format(prometheus.PromQueryFormat.TABLE if as_table else prometheus.PromQueryFormat.TIME_SERIES)
+        if query.step:
+            builder.interval(query.step)
+        targets.append(builder.build())
+    return targets
+
+
+def _ref(target: Any) -> str:
+    return str(target.ref_id)
+
+
+def _value_colours(panel: models.Panel, steps: Steps, texts: Texts | None, decimals: int | None) -> None:
+    defaults = _defaults(panel)
+    defaults.decimals = decimals
+    defaults.color = models.FieldColor(mode=models.FieldColorModeId.THRESHOLDS)
+    defaults.thresholds = _thresholds(steps)
+    defaults.mappings = [_words(texts)] if texts else []
+
+
+def _words(texts: Texts) -> models.ValueMap:
+    results = {
+        str(value): models.ValueMappingResult(text=text, color=colour, index=place)
+        for place, (value, (text, colour)) in enumerate(texts.items())
+    }
+    return models.ValueMap(options=results)
+
+
+def _thresholds(steps: Steps) -> models.ThresholdsConfig:
+    thresholds = [models.Threshold(value=value, color=colour) for value, colour in steps]
+    return models.ThresholdsConfig(mode=models.ThresholdsMode.ABSOLUTE, steps=thresholds)
+
+
+def _fixed(colour: str) -> dict[str, str]:
+    return {"mode": "fixed", "fixedColor": colour}
+
+
+def _override(matcher: str, options: str, **properties: Any) -> models.DashboardFieldConfigSourceOverrides:
+    return models.DashboardFieldConfigSourceOverrides(
+        matcher=models.MatcherConfig(id_val=matcher, options=options),
+        properties=[models.DynamicConfigValue(id_val=name, value=value) for name, value in properties.items()],
+    )
+
+
+def _overrides(panel: models.Panel, overrides: list[models.DashboardFieldConfigSourceOverrides]) -> None:
+    if panel.field_config is not None:
+        panel.field_config.overrides = overrides
+
+
+def _column_override(column: Column) -> models.DashboardFieldConfigSourceOverrides:
+    properties: dict[str, Any] = {"unit": "string" if column.label else column.unit, "noValue": column.empty}
+    if column.decimals is not None:
+        properties["decimals"] = column.decimals
+    if column.width is not None:
+        properties["custom.width"] = column.width
+    if column.texts:
+        properties["mappings"] = [_words(column.texts)]
+    if column.steps or column.texts:
+        properties["thresholds"] = _thresholds(column.steps or ((None, UNKNOWN),))
+        properties["color"] = {"mode": "thresholds"}
+        cell = {"type": "color-background", "mode": "basic"} if column.texts else {"type": "color-text"}
+        properties["custom.cellOptions"] = cell
+    if column.texts:
+        properties["custom.align"] = "center"
+    if column.link:
+        properties["links"] = [{"title": column.link[0], "url": column.link[1]}]
+    return _override("byName", column.title, **properties)
+
+
+def _data_link(link: tuple[str, str]) -> models.DashboardLink:
+    return models.DashboardLink(title=link[0], url=link[1], type_val=models.DashboardLinkType.LINK)
+
+
+def _series_colour(colour: str | None) -> builders.FieldColor:
+    if colour:
+        return builders.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(colour)
+    return builders.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC)
+
+
+def _legend(*, shown: bool = True) -> common_builders.VizLegendOptions:
+    options = common_builders.VizLegendOptions().show_legend(shown).calcs([])
+    return options.display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM)
+
+
+def _tooltip(*, many: bool) -> common_builders.VizTooltipOptions:
+    mode = common.TooltipDisplayMode.MULTI if many else common.TooltipDisplayMode.SINGLE
+    return common_builders.VizTooltipOptions().mode(mode).sort(common.SortOrder.DESCENDING)

@@ -1,0 +1,63 @@
+"""The numbers at which colours change, read from the rules that alert on them, so that they stand in one place."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+RULES = Path(__file__).parents[2] / "prometheus" / "rules"
+
+
+@cache
+def _expressions() -> dict[str, str]:
+    expressions = {}
+    for file in sorted(RULES.glob("*.yml")):
+        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]:
+            for rule in group["rules"]:
+                expressions[str(rule.get("alert") or rule["record"])] = str(rule["expr"])
+    return expressions
+
+
+def _found(rule: str, pattern: str) -> list[str]:
+    found = re.findall(pattern, _expressions()[rule])
+    if not found:
+        raise LookupError(f"the rule {rule} does not contain {pattern}; limits.py must follow it")
+    return [str(each) for each in found]
+
+
+def objective() -> float:
+    """The share of probes that must not find a service down."""
+    return float(_found("rounds:slo_objective:ratio", r"vector\(([\d.]+)\)")[0])
+
+
+def burn_fast() -> float:
+    """The burn rate over an hour that is alerted on at once."""
+    return float(_found("ErrorBudgetBurnFast", r":rate1h > ([\d.]+)")[0])
+
+
+def burn_slow() -> float:
+    """The burn rate over a day that is alerted on."""
+    return float(_found("ErrorBudgetBurnSlow", r":rate1d > ([\d.]+)")[0])
+
+
+def certificate_warning() -> int:
+    """Seconds before a certificate's end from which there is a warning."""
+    return int(_found("CertificateExpiresSoon", r"< (\d+) \* 86400")[0]) * 86_400
+
+
+def certificate_critical() -> int:
+    """Seconds before a certificate's end from which it is critical."""
+    return int(_found("CertificateExpiresVerySoon", r"< (\d+) \* 86400")[0]) * 86_400
+
+
+def collector_stale() -> str:
+    """PromQL: the seconds after which a collector without a success is stale."""
+    return _found("CollectorStale", r"_timestamp_seconds > (.+)")[0].strip()
+
+
+def bridge() -> str:
+    """How far back rules look for a state, so that it outlives an exporter that does not answer."""
+    return _found("ServiceDown", r"\[(\w+)\]")[0]

@@ -1,0 +1,124 @@
+"""Every query of every dashboard finds data in a real Prometheus that scrapes a real exporter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from grafana.lint import VARIABLE, panels_of
+from rounds.demo.catchers import SlackCatcher
+from rounds.demo.scaling import Scale
+from support.certificates import Authority
+from support.exporter import until
+from support.servers import HttpServer, Request, reply
+from support.stack import REPOSITORY, processes
+
+#: As fast as Prometheus' shortest interval, a second, lets most times be.
+FACTOR = 30
+#: What Grafana would put in place of these, at a scrape each second.
+WINDOWS = {"__rate_interval": "30s", "__interval": "2s", "__interval_ms": "2000", "__range": "5m"}
+SECONDS = 150
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query and where it stands."""
+
+    where: str
+    expr: str
+
+
+def asked() -> list[Asked]:
+    """Every query of every panel, and the series behind every variable."""
+    found = []
+    for file in sorted((REPOSITORY / "grafana" / "dashboards").rglob("*.json")):
+        dashboard = json.loads(file.read_text(encoding="utf-8"))
+        for panel in panels_of(dashboard):
+            found += [
+                Asked(f"{dashboard['uid']}: {panel['title']} {target['refId']}", target["expr"])
+                for target in panel.get("targets", [])
+            ]
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                series = variable["query"]["query"].removeprefix("label_values(").rpartition(",")[0]
+                found.append(Asked(f"{dashboard['uid']}: variable {variable['name']}", series))
+    return found
+
+
+def as_grafana_asks(expr: str) -> str:
+    """The expression with everything selected."""
+    return VARIABLE.sub(lambda found: WINDOWS.get(found[1] or found[2], ".*"), expr)
+
+
+class Endpoint:
+    """Answers well, badly or late."""
+
+    def __init__(self, status: int = 200, delay: float = 0.0) -> None:
+        self.status = status
+        self.delay = delay
+
+    async def answer(self, _: Request, writer: asyncio.StreamWriter) -> None:
+        """One answer."""
+        await asyncio.sleep(self.delay)
+        writer.write(reply(self.status))
+
+
+@contextlib.asynccontextmanager
+async def monitored(folder: Path) -> AsyncIterator[tuple[str, Endpoint]]:
+    """The stack with services in each state, over HTTP and TLS; gives Prometheus and the endpoint that may change."""
+    authority = Authority()
+    ca_file, _ = authority.write(folder, "authority")
+    changing = Endpoint()
+    endpoints = {"well": Endpoint(), "failing": Endpoint(503), "slow": Endpoint(delay=0.4), "changing": changing}
+    async with contextlib.AsyncExitStack() as stack:
+        servers = {
+            name: await stack.enter_async_context(HttpServer({"*": endpoint.answer}))
+            for name, endpoint in endpoints.items()
+        }
+        tls = authority.issue("127.0.0.1").server_context()
+        servers["secure"] = await stack.enter_async_context(HttpServer(reply(), tls=tls))
+        slack = stack.enter_context(SlackCatcher())
+        checks: list[dict[str, object]] = [{"name": name, "url": f"{server.url}/"} for name, server in servers.items()]
+        checks[-1]["tls"] = {"ca_file": str(ca_file)}
+        checks.append({"name": "gone", "url": "http://localhost:1/", "tier": "frontend"})
+        times = {"interval": "1s", "timeout": "900ms", "degraded_after": "200ms", "down_after": "800ms"}
+        config = json.dumps({"services": {"defaults": times, "checks": checks}})
+        running = await stack.enter_async_context(processes(folder, Scale(FACTOR), config, slack.url, None))
+        yield running.prometheus, changing
+
+
+@pytest.mark.slow
+async def test_every_query_finds_data(tmp_path: Path) -> None:
+    queries = asked()
+    assert len(queries) > 60
+    async with monitored(tmp_path) as (prometheus, changing), httpx.AsyncClient(trust_env=False) as client:
+
+        async def finds(each: Asked) -> bool:
+            answer = await client.post(f"{prometheus}/api/v1/query", data={"query": as_grafana_asks(each.expr)})
+            assert answer.status_code == 200, f"{each.where}: {answer.text}"
+            return any(not math.isnan(float(series["value"][1])) for series in answer.json()["data"]["result"])
+
+        async def known() -> bool:
+            return await finds(Asked("", 'rounds_check_state{check="changing",state="up"} == 1'))
+
+        await until(known, within=30)
+        changing.status = 503
+
+        missing = queries
+
+        async def none_is_missing() -> bool:
+            nonlocal missing
+            missing = [each for each in missing if not await finds(each)]
+            return not missing
+
+        with contextlib.suppress(TimeoutError):
+            await until(none_is_missing, within=SECONDS)
+        assert missing == []

@@ -1,0 +1,78 @@
+"""The exporter, Prometheus and Alertmanager as real processes on loopback, with the production bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rounds.demo import bundle
+from rounds.demo.ports import pick_port
+from rounds.demo.processes import Child
+from rounds.demo.scaling import Scale
+from support.binaries import require_binary
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """What runs.
+
+    Attributes:
+        exporter: its process.
+        exporter_port: where it listens.
+        prometheus: Prometheus' address, without a slash at its end.
+    """
+
+    exporter: Child
+    exporter_port: int
+    prometheus: str
+
+
+def exporter_child(folder: Path, port: int) -> Child:
+    """An exporter that is not started yet, configured by ``rounds.yml`` in a folder."""
+    command = [sys.executable, "-m", "rounds", "run", f"--config.file={folder / 'rounds.yml'}"]
+    return Child("exporter", [*command, f"--web.listen-address=127.0.0.1:{port}"], folder)
+
+
+@contextlib.asynccontextmanager
+async def processes(folder: Path, scale: Scale, config: str, slack: str, mail: str | None) -> AsyncIterator[Processes]:
+    """Run them until left.
+
+    Args:
+        folder: for files.
+        scale: what the bundle's times are divided by.
+        config: of the exporter.
+        slack: the URL that takes Slack messages.
+        mail: ``host:port`` of the mail server; None for no e-mail.
+    """
+    prometheus, alertmanager = require_binary("prometheus"), require_binary("alertmanager", "prometheus-alertmanager")
+    ports = {name: pick_port(0) for name in ("exporter", "prometheus", "alertmanager")}
+    addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    (folder / "rounds.yml").write_text(config, encoding="utf-8")
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(child: Child) -> Child:
+            stack.push_async_callback(child.stop)
+            await child.start()
+            await child.ready(f"http://{addresses[child.name]}/-/ready")
+            return child
+
+        exporter = await start(exporter_child(folder, ports["exporter"]))
+        file = bundle.write_alertmanager(REPOSITORY, folder, scale, slack, mail)
+        command = [str(alertmanager), f"--config.file={file}", f"--storage.path={folder / 'am'}"]
+        command += [f"--web.listen-address={addresses['alertmanager']}", "--cluster.listen-address="]
+        await start(Child("alertmanager", command, folder))
+        moved = {
+            "exporter:12780": addresses["exporter"],
+            "alertmanager:9093": addresses["alertmanager"],
+            "127.0.0.1:9090": addresses["prometheus"],
+        }
+        file = bundle.write_prometheus(REPOSITORY, folder, scale, moved)
+        command = [str(prometheus), f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+        command += [f"--web.listen-address={addresses['prometheus']}"]
+        await start(Child("prometheus", command, folder))
+        yield Processes(exporter, ports["exporter"], f"http://{addresses['prometheus']}")
