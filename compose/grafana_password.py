@@ -30,8 +30,8 @@ def choose(wanted: str, kept: str) -> tuple[str, str]:
     """
     if any(ord(char) < 0x20 or char == "\x7f" for char in wanted) or wanted != wanted.strip():  # noqa: PLR2004
         raise ValueError("GRAFANA_ADMIN_PASSWORD holds a control character, or begins or ends with a blank")
-    if re.search(r"\$(__\w+)?\{[^}]+\}", wanted):
-        raise ValueError("GRAFANA_ADMIN_PASSWORD holds ${...}, which Grafana would replace")
+    if re.search(r"\$(__\w+)?\{[^}]+\}|%\([^)]+\)s", wanted):
+        raise ValueError("GRAFANA_ADMIN_PASSWORD holds ${...} or %(...)s, which Grafana would replace")
     if wanted and kept and wanted != kept:
         # Grafana reads it when it makes its database, and never again.
         return (
