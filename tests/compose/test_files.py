@@ -294,6 +294,6 @@ def test_values_in_env(line: str, value: str, tmp_path: Path) -> None:
 
 def test_pairs_of_files_keep_their_common_parts_alike() -> None:
     """YAML's anchors end with the file, so the demo repeats what the base says about every container."""
-    for key in ("stop_signal", "read_only", "cap_drop", "security_opt", "pids_limit", "logging"):
+    for key in ("read_only", "cap_drop", "security_opt", "pids_limit", "logging"):
         values = [service(file, name)[key] for file, name in WHOLE]
         assert all(one == other for one, other in pairwise(values)), key
