@@ -185,6 +185,8 @@ def test_everything_for_grafana_is_mounted() -> None:
     if not (ROOT / "grafana").exists():
         pytest.skip("grafana/ is not in this checkout")
     mounted = {mount["source"]: mount["target"] for mount in service(BASE, "grafana")["volumes"]}
+    home = service(BASE, "grafana")["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (ROOT / "grafana" / home.removeprefix("/etc/grafana/")).is_file()
     for folder in (ROOT / "grafana" / "provisioning").iterdir():
         assert mounted[f"./grafana/provisioning/{folder.name}"] == f"/etc/grafana/provisioning/{folder.name}"
     for file in (ROOT / "grafana" / "provisioning" / "dashboards").glob("*.y*ml"):
