@@ -6,7 +6,7 @@ DEBIAN_SERVERS := prometheus prometheus-alertmanager
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench docs dashboards lock clean
+.PHONY: help demo up down up-demo down-demo test test-all lint format bench docs dashboards lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -14,6 +14,23 @@ help: ## list the targets
 demo: $(VENV)/demo.stamp ## show synthetic services failing and recovering, up to the Slack and e-mail messages
 	@scripts/system-packages $(DEBIAN_SERVERS)
 	@exec $(BIN)/rounds demo
+
+DEMO_FILES := -f docker-compose.yml -f docker-compose.demo.yml
+
+up: ## start the exporter, Prometheus, Alertmanager and Grafana in containers
+	docker compose up -d --build --wait
+	@docker compose logs --no-log-prefix grafana-password
+	@docker compose ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
+
+down: ## end these containers; what they have stored stays
+	docker compose down
+
+up-demo: ## the same with services that fail and recover, and catchers for mail and Slack
+	docker compose $(DEMO_FILES) up -d --build --wait
+	@docker compose $(DEMO_FILES) ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
+
+down-demo: ## end the demo's containers and delete what they have stored
+	docker compose $(DEMO_FILES) down --volumes
 
 test: $(VENV)/dev.stamp ## run the tests that are quick enough to run often
 	@scripts/system-packages $(DEBIAN_SERVERS)

@@ -42,18 +42,28 @@ def write_exporter(folder: Path, services: Mapping[str, Service]) -> Path:
     return _write(folder / "rounds.yml", {"services": {"defaults": CHECK_TIMES, "checks": checks}})
 
 
-def write_prometheus(bundle: Path, folder: Path, scale: Scale, addresses: Mapping[str, str]) -> Path:
-    """Write Prometheus' configuration and rule files."""
+def write_prometheus(bundle: Path, folder: Path, scale: Scale, addresses: Mapping[str, str] | None = None) -> Path:
+    """Write Prometheus' configuration and rule files.
+
+    Args:
+        bundle: the folder of the production bundle.
+        folder: where to write.
+        scale: for the times.
+        addresses: as for :func:`~rounds.demo.scaling.redirect`; None where all targets are as in production.
+    """
     production = bundle / "prometheus"
     rules = [
         str(_write(folder / f"rules-{file.name}", scale.apply(_read(file))))
         for file in sorted((production / "rules").glob("*.yml"))
     ]
     tree = scale.apply(_read(production / "prometheus.yml"))
-    return _write(folder / "prometheus.yml", redirect(tree, addresses, rules))
+    tree = {**tree, "rule_files": rules} if addresses is None else redirect(tree, addresses, rules)
+    return _write(folder / "prometheus.yml", tree)
 
 
-def write_alertmanager(bundle: Path, folder: Path, scale: Scale, slack: str, mail: str | None) -> Path:
+def write_alertmanager(
+    bundle: Path, folder: Path, scale: Scale, slack: str, mail: str | None, *, grafana: str | None = None
+) -> Path:
     """Write Alertmanager's configuration, rendered as in production from environment variables.
 
     Args:
@@ -62,6 +72,7 @@ def write_alertmanager(bundle: Path, folder: Path, scale: Scale, slack: str, mai
         scale: for the times.
         slack: the URL that takes Slack messages.
         mail: ``host:port`` of the mail server; None for no e-mail.
+        grafana: where dashboards are, for links in messages; None for no links.
 
     Raises:
         ChildDiedError: the bundle's own script refuses to render it.
@@ -71,6 +82,8 @@ def write_alertmanager(bundle: Path, folder: Path, scale: Scale, slack: str, mai
         # Not the rest of the environment: it may hold the settings of a real channel.
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
     }
+    if grafana:
+        settings["GRAFANA_URL"] = grafana
     if mail:
         host, _, port = mail.rpartition(":")
         settings |= {"SMTP_HOST": host, "SMTP_PORT": port, "SMTP_TLS": "none"}

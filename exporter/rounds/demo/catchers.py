@@ -1,4 +1,4 @@
-"""Catchers: loopback servers that stand in for Slack, for a webhook receiver and for a mail server.
+"""Catchers: servers, by default on loopback, that stand in for Slack, for a webhook receiver and for a mail server.
 
 Each collects what arrives, in :attr:`Catcher.messages`, and serves from a thread of its own, so that it works under
 asyncio and without::
@@ -10,6 +10,7 @@ asyncio and without::
 
 from __future__ import annotations
 
+import collections
 import email
 import email.policy
 import json
@@ -25,6 +26,9 @@ from typing import Any, Generic, Self, TypeVar
 from rounds.demo.ports import LOOPBACK, pick_port
 
 T = TypeVar("T")
+
+#: How many messages an HTTP catcher shows.
+_SHOWN = 100
 
 #: A link of Slack's own markup: <address|label>.
 _LINK = re.compile(r"<(https?://[^|>]+)(?:\|[^>]*)?>")
@@ -148,30 +152,38 @@ class Catcher(Generic[T]):
 
 
 class _HttpCatcher(Catcher[T]):
-    """Collects JSON documents that are posted."""
+    """Collects JSON documents that are posted, and answers GET with the last of them, oldest first."""
 
     def __init__(
         self,
         parse: Callable[[str, dict[str, Any]], T],
         port: int = 0,
         on_message: Callable[[T], None] | None = None,
+        host: str = LOOPBACK,
     ) -> None:
         super().__init__(on_message)
         catcher = self
+        shown: collections.deque[dict[str, Any]] = collections.deque(maxlen=_SHOWN)
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 try:
-                    message = parse(self.path, _mapping(body))
+                    document = _mapping(body)
+                    message = parse(self.path, document)
                 except ValueError as error:
                     self._answer(400, str(error))
                 else:
+                    shown.append(document)
                     catcher._catch(message)
                     self._answer(200, "ok")
 
-            def _answer(self, status: int, text: str) -> None:
+            def do_GET(self) -> None:
+                self._answer(200, json.dumps(list(shown), indent=2), "application/json")
+
+            def _answer(self, status: int, text: str, kind: str = "text/plain") -> None:
                 self.send_response(status)
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(text.encode())))
                 self.end_headers()
                 self.wfile.write(text.encode())
@@ -179,11 +191,11 @@ class _HttpCatcher(Catcher[T]):
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
                 """Messages are shown, not requests."""
 
-        self._server = ThreadingHTTPServer((LOOPBACK, port), Handler)
+        self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="catcher")
         self.port = int(self._server.server_address[1])
-        self.url = f"http://{LOOPBACK}:{self.port}/"
+        self.url = f"http://{host}:{self.port}/"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -205,8 +217,10 @@ def _mapping(body: bytes) -> dict[str, Any]:
 class SlackCatcher(_HttpCatcher[SlackMessage]):
     """Stands in for Slack's incoming webhooks, at ``url``."""
 
-    def __init__(self, port: int = 0, on_message: Callable[[SlackMessage], None] | None = None) -> None:
-        super().__init__(SlackMessage.parse, port, on_message)
+    def __init__(
+        self, port: int = 0, on_message: Callable[[SlackMessage], None] | None = None, host: str = LOOPBACK
+    ) -> None:
+        super().__init__(SlackMessage.parse, port, on_message, host)
 
 
 class WebhookCatcher(_HttpCatcher[Webhook]):

@@ -1,4 +1,4 @@
-"""Synthetic services: HTTP endpoints on loopback whose health changes on a script."""
+"""Synthetic services: HTTP endpoints whose health changes on a script."""
 
 from __future__ import annotations
 
@@ -88,17 +88,19 @@ class Service:
         name: the service.
         paths: what it answers; anything else is 404.
         speed: how many times faster than real time it flaps.
+        host: the address it listens on.
 
     Attributes:
         port: where it listens; 0, until it is started, for any free port.
         certificate: what it shows, where it speaks TLS.
     """
 
-    def __init__(self, name: str, paths: Iterable[str], *, speed: float = 1.0) -> None:
+    def __init__(self, name: str, paths: Iterable[str], *, speed: float = 1.0, host: str = LOOPBACK) -> None:
         self.name = name
         self.port = 0
         self.certificate: Certificate | None = None
         self.condition = Condition.WELL
+        self._host = host
         self._paths = frozenset(paths)
         self._flap = _FLAP / speed
         self._changed = 0.0
@@ -108,7 +110,7 @@ class Service:
     async def start(self) -> None:
         """Listen; also after :meth:`stop`, on the same port."""
         tls = self.certificate.context() if self.certificate else None
-        self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port, ssl=tls)
+        self._server = await asyncio.start_server(self._accept, self._host, self.port, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -170,12 +172,12 @@ def _response(status: str, state: str) -> bytes:
     return f"{head}\r\n{body}".encode()
 
 
-def make_services(speed: float = 1.0) -> dict[str, Service]:
+def make_services(speed: float = 1.0, host: str = LOOPBACK) -> dict[str, Service]:
     """The services behind :data:`ENDPOINTS`, by name, not started. ``speed`` is how many times faster they flap."""
     paths: dict[str, list[str]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.service, []).append(endpoint.path)
-    return {name: Service(name, served, speed=speed) for name, served in paths.items()}
+    return {name: Service(name, served, speed=speed, host=host) for name, served in paths.items()}
 
 
 async def play(

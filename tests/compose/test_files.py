@@ -1,0 +1,296 @@
+"""What the compose files and the Dockerfile promise, read from the files alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from rounds.fields import parse_duration
+from support.compose import BASE, DEMO, PORTS, ROOT, Stack, require_compose
+
+FILES = {name: yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in (BASE, DEMO)}
+#: All definitions of services: those of the base, and what the demo adds or changes.
+DEFINED = [(file, name) for file, tree in FILES.items() for name in tree["services"]]
+#: Without those that only change a service of the base.
+WHOLE = [(file, name) for file, name in DEFINED if "image" in FILES[file]["services"][name]]
+DOCKERFILE = (ROOT / "exporter" / "Dockerfile").read_text(encoding="utf-8")
+SETTINGS = (ROOT / ".env.example").read_text(encoding="utf-8")
+EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[a-z-]+)?")
+
+
+def service(file: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = FILES[file]["services"][name]
+    return found
+
+
+def once(definition: dict[str, Any]) -> bool:
+    """Whether it prepares something and ends."""
+    return bool(definition["restart"] == "no")
+
+
+def variables() -> dict[str, set[str]]:
+    """Each variable in the files, with its defaults."""
+    found: dict[str, set[str]] = {}
+    for file in FILES:
+        text = re.sub(r"^\s*#.*$", "", (ROOT / file).read_text(encoding="utf-8"), flags=re.MULTILINE)
+        for name, default in re.findall(r"\$\{(\w+)(?::-((?:\$\{[^}]*\}|[^}])*))?\}", text):
+            found.setdefault(name, set()).add(default)
+    return found
+
+
+def test_the_services_are_those() -> None:
+    assert set(FILES[BASE]["services"]) == {
+        *("exporter", "prometheus", "alertmanager", "grafana"),
+        *("alertmanager-config", "grafana-password"),
+    }
+    assert {name for file, name in WHOLE if file == DEMO} == {"demo-services", "slack", "mailpit"}
+
+
+@pytest.mark.parametrize(("file", "name"), WHOLE)
+def test_images_are_pinned(file: str, name: str) -> None:
+    definition = service(file, name)
+    image, _, tag = definition["image"].rpartition(":")
+    if "build" in definition:
+        assert (image, tag) == ("rounds-exporter", "local")
+        assert definition["build"] == {"context": ".", "dockerfile": "exporter/Dockerfile"}
+    else:
+        assert EXACT.fullmatch(tag), definition["image"]
+    assert "pull_policy" not in definition
+
+
+def test_the_base_image_is_pinned_and_of_the_oldest_python() -> None:
+    images = dict(re.findall(r"^ARG (\w+)=(\S+)$", DOCKERFILE, re.MULTILINE))
+    for source in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE):
+        assert source == "${PYTHON}"
+    tag = images["PYTHON"].removeprefix("python:")
+    assert EXACT.fullmatch(tag)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">={tag.rpartition('.')[0]}"
+
+
+def test_the_image_is_small_and_without_root() -> None:
+    build, final = re.split(r"^FROM .*$", DOCKERFILE, flags=re.MULTILINE)[1:]
+    assert "--require-hashes" in build
+    assert "--no-deps" in build
+    assert "pip" not in final
+    assert "apt-get" not in final
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", final, re.MULTILINE)
+    assert re.search(r'^ENTRYPOINT \["rounds"\]$', final, re.MULTILINE)
+    assert re.search(r"^HEALTHCHECK ", final, re.MULTILINE)
+    assert "/etc/rounds/rounds.yml" in final
+    # Such a line makes the builder fetch another image.
+    assert not DOCKERFILE.startswith("# syntax")
+
+
+def test_the_build_sees_what_it_copies_and_no_secret() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    seen = {line.removeprefix("!") for line in rules if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    copied = {word for line in copies for word in line.split() if not word.startswith("--")}
+    assert copied == seen
+    assert all((ROOT / name).exists() for name in seen)
+
+
+@pytest.mark.parametrize(("file", "name"), WHOLE)
+def test_privileges(file: str, name: str) -> None:
+    definition = service(file, name)
+    user, _, _ = definition["user"].partition(":")
+    assert int(user) > 0
+    assert definition["read_only"] is True
+    assert definition["cap_drop"] == ["ALL"]
+    assert definition["security_opt"] == ["no-new-privileges:true"]
+    assert not {"cap_add", "privileged", "devices", "pid", "ipc", "userns_mode"} & set(definition)
+    assert definition.get("network_mode", "none") == "none"
+    assert "docker.sock" not in json.dumps(definition)
+
+
+@pytest.mark.parametrize(("file", "name"), WHOLE)
+def test_limits(file: str, name: str) -> None:
+    definition = service(file, name)
+    assert re.fullmatch(r"\d+[mg]", definition["mem_limit"])
+    assert definition["pids_limit"] > 0
+    assert definition["logging"]["options"]["max-size"]
+
+
+@pytest.mark.parametrize(("file", "name"), WHOLE)
+def test_what_runs_has_a_health_check_and_is_started_again(file: str, name: str) -> None:
+    definition = service(file, name)
+    if once(definition):
+        assert "healthcheck" not in definition
+        return
+    assert definition["restart"] == "unless-stopped"
+    check = definition["healthcheck"]
+    assert check["test"][0] == "CMD"
+    assert {"interval", "timeout", "retries", "start_period"} <= set(check)
+    assert parse_duration(check["timeout"]) < parse_duration(check["interval"])
+    # Not known to engines before 25.
+    assert "start_interval" not in check
+    # The name can be ::1 alone.
+    assert "localhost" not in " ".join(check["test"])
+
+
+@pytest.mark.parametrize(("file", "name"), DEFINED)
+def test_ports_are_on_loopback_and_can_be_chosen(file: str, name: str) -> None:
+    for port in service(file, name).get("ports", []):
+        variable = re.fullmatch(r"127\.0\.0\.1:\$\{(\w+):-\d+\}:\d+", port)
+        assert variable, port
+        assert variable[1] in PORTS
+
+
+def test_no_two_ports_are_the_same() -> None:
+    ports = [port for file, name in DEFINED for port in service(file, name).get("ports", [])]
+    published = [re.sub(r".*:-(\d+)\}.*", r"\1", port) for port in ports]
+    assert len(set(published)) == len(published) == len(PORTS)
+    # What the default configuration looks for on this machine must find room there.
+    checks = yaml.safe_load((ROOT / "exporter" / "rounds.yml").read_text(encoding="utf-8"))["services"]["checks"]
+    assert not set(published) & {re.sub(r".*:(\d+)/.*", r"\1", check["url"]) for check in checks}
+
+
+@pytest.mark.parametrize(("file", "name"), DEFINED)
+def test_mounts(file: str, name: str) -> None:
+    for mount in service(file, name).get("volumes", []):
+        if mount["type"] == "volume":
+            assert mount["source"] in FILES[BASE]["volumes"]
+            continue
+        assert mount["type"] == "bind"
+        assert mount["read_only"] is True
+        # Else a missing folder is made, by root, and what is mounted is empty.
+        assert mount["bind"] == {"create_host_path": False}
+        assert (ROOT / mount["source"]).exists(), mount["source"]
+
+
+def test_every_volume_is_used_and_written_by_one_service() -> None:
+    writers: dict[str, list[str]] = {volume: [] for volume in FILES[BASE]["volumes"]}
+    for file, name in DEFINED:
+        for mount in service(file, name).get("volumes", []):
+            if mount["type"] == "volume" and not mount.get("read_only"):
+                writers[mount["source"]].append(name)
+    assert {volume: len(names) for volume, names in writers.items()} == dict.fromkeys(writers, 1)
+
+
+def test_everything_for_grafana_is_mounted() -> None:
+    mounted = {mount["source"]: mount["target"] for mount in service(BASE, "grafana")["volumes"]}
+    home = service(BASE, "grafana")["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (ROOT / "grafana" / home.removeprefix("/etc/grafana/")).is_file()
+    for folder in (ROOT / "grafana" / "provisioning").iterdir():
+        assert mounted[f"./grafana/provisioning/{folder.name}"] == f"/etc/grafana/provisioning/{folder.name}"
+    for file in (ROOT / "grafana" / "provisioning" / "dashboards").glob("*.y*ml"):
+        for provider in yaml.safe_load(file.read_text(encoding="utf-8"))["providers"]:
+            assert provider["options"]["path"] == mounted["./grafana/dashboards"]
+
+
+@pytest.mark.parametrize(("file", "name"), DEFINED)
+def test_dependencies_have_conditions(file: str, name: str) -> None:
+    everything = {**FILES[BASE]["services"], **FILES[file]["services"]}
+    for needed, how in service(file, name).get("depends_on", {}).items():
+        expected = (
+            {"service_completed_successfully"} if once(everything[needed]) else {"service_healthy", "service_started"}
+        )
+        assert how["condition"] in expected
+
+
+def test_what_prometheus_asks_is_a_service() -> None:
+    tree = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    jobs = [*tree["scrape_configs"], *tree["alerting"]["alertmanagers"]]
+    for target in (each for job in jobs for group in job["static_configs"] for each in group["targets"]):
+        host, _, port = target.partition(":")
+        container = FILES[BASE]["services"]["prometheus" if host == "127.0.0.1" else host]
+        assert any(published.endswith(f":{port}") for published in container["ports"]), target
+
+
+def test_history_is_as_long_as_rules_look_back() -> None:
+    commands = [service(file, "prometheus")["command"] for file in FILES]
+    for command in commands:
+        (retention,) = (flag for flag in command if "retention.time" in flag)
+        assert retention == "--storage.tsdb.retention.time=${PROMETHEUS_RETENTION:-31d}"
+    # The demo's differs in its configuration alone.
+    base, demo = ([flag for flag in command if "config.file" not in flag] for command in commands)
+    assert base == demo
+
+
+def test_no_password_has_a_default() -> None:
+    for name, defaults in variables().items():
+        if re.search(r"PASSWORD|SECRET|TOKEN|WEBHOOK|KEY", name):
+            assert defaults == {""}, name
+    for file, name in DEFINED:
+        for key, value in service(file, name).get("environment", {}).items():
+            if re.search(r"PASSWORD|SECRET|TOKEN|KEY", key):
+                assert value.startswith(("${", "/")), key
+    for line in SETTINGS.splitlines():
+        if re.match(r"\w*(PASSWORD|WEBHOOK|TOKEN|KEY)\w*=", line):
+            assert line.endswith("="), line
+
+
+def test_settings_are_passed_on_and_described() -> None:
+    described = set(re.findall(r"^#? ?([A-Z][A-Z_]+)=", SETTINGS, re.MULTILINE))
+    assert set(variables()) == described
+    passed = service(BASE, "alertmanager-config")["environment"]
+    source = (ROOT / "alertmanager" / "render.py").read_text(encoding="utf-8")
+    names = re.findall(r'"([A-Z_]+)"', source.partition("VARIABLES = (")[2].partition(")")[0])
+    assert passed == {name: f"${{{name}:-}}" for name in names}
+
+
+def test_the_demo_is_a_project_of_its_own() -> None:
+    """Its history must not become production's."""
+    assert FILES[BASE]["name"] != FILES[DEMO]["name"]
+
+
+def test_links_of_the_demo_lead_to_grafana() -> None:
+    """Two places must name the same address."""
+    (flag,) = (each for each in service(DEMO, "alertmanager-config")["command"] if each.startswith("--grafana="))
+    root = service(BASE, "grafana")["environment"]["GF_SERVER_ROOT_URL"]
+    assert root == "${GRAFANA_URL:-" + flag.removeprefix("--grafana=") + "}"
+
+
+def test_addresses_of_the_catchers_are_services() -> None:
+    command = service(DEMO, "alertmanager-config")["command"]
+    flags = dict(each.lstrip("-").split("=", 1) for each in command if each.startswith("--"))
+    assert urlsplit(flags["slack"]).hostname in FILES[DEMO]["services"]
+    assert flags["mail"].partition(":")[0] in FILES[DEMO]["services"]
+    assert service(DEMO, "exporter")["environment"]["SERVICES_HOST"] in FILES[DEMO]["services"]
+
+
+@pytest.mark.parametrize("files", [(BASE,), (BASE, DEMO)], ids=len)
+def test_compose_takes_the_files(files: tuple[str, ...]) -> None:
+    require_compose()
+    Stack(ROOT, files, "rounds-test").run("config", "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("SMTP_PASSWORD='a$b #c \"d\" ${HOME} e\\f'", 'a$b #c "d" ${HOME} e\\f'),
+        (r"SMTP_PASSWORD='it\'s'", "it's"),
+        (r'SMTP_PASSWORD="it\'s"', r"it\'s"),
+        (r'SMTP_PASSWORD="a\$b"', "a$b"),
+        ("SMTP_PASSWORD=a#b", "a#b"),
+        # What single quotes are for.
+        ("SMTP_PASSWORD=a #b", "a"),
+        ("SMTP_PASSWORD=a$UNKNOWN", "a"),
+    ],
+)
+def test_values_in_env(line: str, value: str, tmp_path: Path) -> None:
+    require_compose()
+    (tmp_path / BASE).write_text((ROOT / BASE).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / ".env").write_text(f"{line}\n", encoding="utf-8")
+    shown = json.loads(Stack(tmp_path, (BASE,), "rounds-test").run("config", "--format", "json").stdout)
+    found = shown["services"]["alertmanager-config"]["environment"]["SMTP_PASSWORD"]
+    # What it prints can be read as a compose file again, so each $ is doubled.
+    assert found.replace("$$", "$") == value
+
+
+def test_pairs_of_files_keep_their_common_parts_alike() -> None:
+    """YAML's anchors end with the file, so the demo repeats what the base says about every container."""
+    for key in ("read_only", "cap_drop", "security_opt", "pids_limit", "logging"):
+        values = [service(file, name)[key] for file, name in WHOLE]
+        assert all(one == other for one, other in pairwise(values)), key
