@@ -47,13 +47,16 @@ EXPORTER = link_to("exporter", "Look at the exporter")
 
 #: Every check that was known within the last hour.
 EVERY = f"group by (check) (last_over_time(check:rounds_check_state:code{{{TIER}}}[1h]))"
-#: The state of each of them, 3 where it is not known now.
-STATE = f"(max by (check) (check:rounds_check_state:code{{{TIER}}}) or on (check) 3 * {EVERY})"
+#: The state of every check that is known now.
+KNOWN = f"max by (check) (check:rounds_check_state:code{{{TIER}}})"
+#: The state of each of those that were, 3 where it is not known now.
+STATE = f"({KNOWN} or on (check) 3 * {EVERY})"
 
 
 def count_of(state: str) -> str:
-    """How many checks of the tier are in a state."""
-    return f'sum(max by (check) (rounds_check_state{{state="{state}",{TIER}}}))'
+    """How many checks of the tier are in a state: by the recorded state, so that counts and cards agree."""
+    code = next(code for code, (word, _) in STATES.items() if word == state)
+    return f"count({KNOWN} == {code}) or 0 * count({KNOWN})"
 
 
 def selected(metric: str, *matchers: str) -> str:
