@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Keeps the password of Grafana's first user in a file: ``grafana_password.py FILE``.
+"""Keeps the password of Grafana's first user in a file: ``admin_password.py FILE``.
 
 The password is GRAFANA_ADMIN_PASSWORD where that is set, else what the file holds, else a new one that is printed.
 Exit codes: 0 done, 1 the file could not be written, 2 the password cannot be used.
@@ -49,7 +49,7 @@ def choose(wanted: str, kept: str) -> tuple[str, str]:
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Run the command; returns its exit code."""
     if len(arguments) != 1:
-        print("usage: grafana_password.py FILE", file=sys.stderr)
+        print("usage: admin_password.py FILE", file=sys.stderr)
         return 2
     file = Path(arguments[0])
     try:
@@ -58,10 +58,10 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         if password != kept:
             _write(file, password)
     except ValueError as error:
-        print(f"grafana_password.py: {error}", file=sys.stderr)
+        print(f"admin_password.py: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"grafana_password.py: cannot write {file}: {error.strerror}", file=sys.stderr)
+        print(f"admin_password.py: cannot write {file}: {error.strerror}", file=sys.stderr)
         return 1
     print(message)
     return 0

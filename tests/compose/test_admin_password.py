@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "compose" / "grafana_password.py"
+SCRIPT = Path(__file__).parents[2] / "grafana" / "admin_password.py"
 
 
 def run(file: Path, password: str | None = None) -> subprocess.CompletedProcess[str]:
