@@ -84,9 +84,9 @@ class Exporter:
                 for problem in error.problems:
                     log.error("configuration refused; the one before stays in use", problem=problem)  # noqa: TRY400
                 raise
+            self.exposition.max_series = config.max_series
             self._loop.call(self._apply(config)).result()
             self.config = config
-            self.exposition.max_series = config.max_series
             self.own.reload_successful, self.own.reload_time = True, time.time()
             log.info("configuration loaded", files=" ".join(map(str, self._files)))
 
@@ -119,9 +119,9 @@ class Exporter:
         return frozenset(job.collector for job, _ in self.jobs)
 
     @property
-    def ready(self) -> bool:
-        """Whether every job has ended a first run."""
-        return all(status.last_run is not None for _, status in self.jobs)
+    def waiting(self) -> list[str]:
+        """The names of jobs that have not ended a first run; the exporter is ready when there are none."""
+        return [job.name for job, status in self.jobs if status.last_run is None]
 
     def render(self, *, openmetrics: bool, gzip: bool, collectors: frozenset[str] | None = None) -> bytes:
         """The exposition's bytes, of some collectors or of all and the exporter itself."""

@@ -17,7 +17,7 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rounds.errors import CollectorError
 from rounds.metrics import Family, Histogram, Metric, format_value
@@ -50,7 +50,7 @@ class _Body:
     expires: float
     plain: bytes
     deflated: bytes | None = None
-    checksum: int = field(default=0)
+    checksum: int = 0
 
     def gzipped(self, tail: bytes) -> bytes:
         """One gzip member: the kept body, flushed to a byte boundary, and behind it the tail."""
@@ -71,11 +71,11 @@ class Exposition:
         self._clock = clock
         self._publications: dict[str, _Publication] = {}
         self._version = 0
-        self._bodies: dict[tuple[bool, frozenset[str] | None], _Body] = {}
+        self._bodies: dict[bool, _Body] = {}
         self._lock = threading.Lock()
         self._rendering = threading.Lock()
 
-    def publish(self, name: str, collector: str, families: Sequence[Family], fresh_for: float = float("inf")) -> int:
+    def publish(self, name: str, collector: str, families: Sequence[Family], fresh_for: float = float("inf")) -> None:
         """Replace what a job has published.
 
         Args:
@@ -83,9 +83,6 @@ class Exposition:
             collector: the collector that it belongs to.
             families: everything that it exports.
             fresh_for: seconds after which the samples are dropped unless they are replaced.
-
-        Returns:
-            The number of time series.
 
         Raises:
             CollectorError: ``limit`` when there are more than ``max_series``.
@@ -96,7 +93,6 @@ class Exposition:
         with self._lock:
             self._publications[name] = _Publication(collector, families, series, self._clock() + fresh_for)
             self._version += 1
-        return series
 
     def withdraw(self, name: str) -> None:
         """Drop what a job has published."""
@@ -113,7 +109,7 @@ class Exposition:
 
     def is_rendered(self, *, openmetrics: bool) -> bool:
         """Whether a render of everything costs a memory copy only."""
-        body = self._bodies.get((openmetrics, None))
+        body = self._bodies.get(openmetrics)
         return body is not None and self._is_current(body)
 
     def render(
@@ -141,10 +137,8 @@ class Exposition:
         return body.version == self._version and self._clock() < body.expires
 
     def _body(self, openmetrics: bool, collectors: frozenset[str] | None) -> _Body:
-        key = (openmetrics, collectors)
-        body = self._bodies.get(key)
-        if body is not None and self._is_current(body):
-            return body
+        if collectors is None and self.is_rendered(openmetrics=openmetrics):
+            return self._bodies[openmetrics]
         with self._lock:
             version, now = self._version, self._clock()
             live = [
@@ -165,7 +159,7 @@ class Exposition:
         expires = min((publication.expires for publication in live), default=float("inf"))
         body = _Body(version, expires, "".join(parts).encode())
         if collectors is None:  # filtered scrapes are rare and their number has no bound
-            self._bodies[key] = body
+            self._bodies[openmetrics] = body
         return body
 
 

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,7 @@ class Scheduler:
             entry = self._entries.get(name)
             if entry is None:
                 entry = self._entries[name] = _Entry(job, JobStatus())
-                if job.initial:
+                with suppress(CollectorError):  # more series than are allowed: the first run fails of it, and says so
                     self._exposition.publish(name, job.collector, job.initial)
             elif entry.job.interval != job.interval:
                 entry.due = None

@@ -85,7 +85,7 @@ class Handlers:
 
     async def ready(self, _: Request) -> Response:
         """Whether every job has ended a first run."""
-        waiting = [job.name for job, status in self._exporter.jobs if status.last_run is None]
+        waiting = self._exporter.waiting
         if not waiting:
             return PlainTextResponse("Rounds is ready.\n")
         return PlainTextResponse(f"Rounds is not ready: waiting for the first run of {', '.join(waiting)}.\n", 503)

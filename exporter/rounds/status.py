@@ -21,7 +21,7 @@ def status_of(exporter: Exporter) -> dict[str, Any]:
     return {
         "version": program_version(),
         "started": exporter.started,
-        "ready": exporter.ready,
+        "ready": not exporter.waiting,
         "config": {
             "last_reload_successful": exporter.own.reload_successful,
             "loaded": exporter.own.reload_time,

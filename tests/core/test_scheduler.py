@@ -163,6 +163,21 @@ def test_too_many_series_fail_with_the_reason_limit() -> None:
     assert scheduler.jobs[0][1].reason == "limit"
 
 
+def test_too_many_series_at_first_do_not_keep_other_jobs_from_running() -> None:
+    collect = Scripted()
+
+    async def main() -> Scheduler:
+        scheduler = Scheduler(Exposition(max_series=0))
+        await scheduler.apply([replace(job(collect, "test/many"), initial=FAMILIES), job(collect, "test/other")])
+        await asyncio.sleep(FIRST_RUN_WITHIN)
+        await scheduler.pause()
+        return scheduler
+
+    with capture_logs():
+        scheduler = jumping.run(main())
+    assert {status.reason for _, status in scheduler.jobs} == {"limit"}
+
+
 def test_identical_failures_are_logged_once_an_hour_and_recovery_is_told() -> None:
     failures: list[float | Exception] = [CollectorError("auth", "access denied")] * 20
     with capture_logs() as logs:

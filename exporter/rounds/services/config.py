@@ -26,6 +26,7 @@ from rounds.fields import (
     Integer,
     Model,
     Name,
+    Port,
     Secret,
     SecretFile,
     exclusive,
@@ -242,7 +243,7 @@ class TcpCheck(Settings, _Identity):
 
     kind: Literal["tcp"]
     host: Annotated[str, Field(min_length=1)]
-    port: Annotated[Integer, Field(ge=1, le=65_535)]
+    port: Port
     use_tls: bool = False
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from rounds.fields import shown_url
 from rounds.metrics import Family, HistogramCounter, Metric
 from rounds.services import metrics
 from rounds.services.config import Check, HttpCheck
@@ -133,7 +132,7 @@ class CheckMetrics:
 
 def target(check: Check) -> str:
     """What a check probes, without its query."""
-    return shown_url(check.url).partition("?")[0] if isinstance(check, HttpCheck) else f"{check.host}:{check.port}"
+    return check.url.partition("?")[0] if isinstance(check, HttpCheck) else f"{check.host}:{check.port}"
 
 
 def finding(state: CheckState) -> str:
