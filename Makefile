@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEBIAN_SERVERS := prometheus prometheus-alertmanager
+DEBIAN_SERVERS := prometheus prometheus-alertmanager mariadb-server postgresql
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -64,9 +64,9 @@ LOCK = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-
 	--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links pyproject.toml
 
 lock: $(VENV)/dev.stamp ## pin the versions of all dependencies anew
-	$(LOCK) --upgrade --output-file requirements.txt
-	$(LOCK) --upgrade --extra demo --output-file requirements-demo.txt
-	$(LOCK) --upgrade --extra demo --extra dev --output-file requirements-dev.txt
+	$(LOCK) --upgrade --extra postgresql --output-file requirements.txt
+	$(LOCK) --upgrade --extra postgresql --extra demo --output-file requirements-demo.txt
+	$(LOCK) --upgrade --extra postgresql --extra demo --extra dev --output-file requirements-dev.txt
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage exporter/*.egg-info

@@ -25,6 +25,7 @@ from rounds.exporter import Exporter
 from rounds.fields import Model
 from rounds.logs import configure_logs
 from rounds.metrics import Family, Metric
+from rounds.resources import Resources
 
 METRICS = [
     Metric(f"bench_metric_{number}_seconds", "gauge", "A metric of the benchmark.", ("job", "region", "item"))
@@ -52,7 +53,7 @@ class Synthetic(Domain):
         """Publish into this exporter's snapshot."""
         self._exporter = exporter
 
-    async def configure(self, section: Any | None) -> Sequence[Job]:  # noqa: ARG002
+    async def configure(self, section: Any | None, resources: Resources) -> Sequence[Job]:  # noqa: ARG002
         """A hundred jobs that run once in this benchmark."""
 
         def job(number: int) -> Job:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from rounds import documents
 from rounds.documents import Document
 from rounds.errors import ConfigError
-from rounds.fields import Count, Model
+from rounds.fields import Count, Model, SourceName, problem
 from rounds.sources import Source
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -44,6 +44,35 @@ class Config(Model):
 
     sources: dict[str, Annotated[Source, Field(discriminator="kind")]] = {}
     """The databases and APIs that domains read, by name."""
+
+    @model_validator(mode="after")
+    def _sources_exist(self) -> Self:
+        for at, kinds, name in _source_names(self, ()):
+            source = self.sources.get(name)
+            if source is None:
+                raise problem(f"there is no source '{name}'{did_you_mean(name, self.sources)}", *at)
+            if source.kind not in kinds:
+                raise problem(f"the source '{name}' is of kind {source.kind}; it should be {' or '.join(kinds)}", *at)
+        return self
+
+
+def _source_names(
+    value: object, at: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], Sequence[str], str]]:
+    """Every name of a source in a section: where it stands, the kinds that will do, and the name."""
+    if isinstance(value, BaseModel):
+        for key, field in type(value).model_fields.items():
+            below = getattr(value, key)
+            for marker in field.metadata:
+                if isinstance(marker, SourceName) and below is not None:
+                    yield (*at, key), marker.kinds, below
+            yield from _source_names(below, (*at, key))
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _source_names(below, (*at, key))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _source_names(below, (*at, index))
 
 
 def config_model(sections: Mapping[str, Any]) -> type[Config]:

@@ -12,7 +12,10 @@ from typing import Any, ClassVar
 
 from starlette.routing import BaseRoute
 
+from rounds.commands import Command
+from rounds.ledger.schema import Schema
 from rounds.metrics import Family, Metric
+from rounds.resources import Resources
 
 #: Samples older than this many intervals are dropped, unless a domain says otherwise.
 STALE_INTERVALS = 3
@@ -52,9 +55,13 @@ class Domain(ABC):
     #: The type of its section, as pydantic knows types.
     section: ClassVar[Any]
     catalogue: ClassVar[tuple[Metric, ...]]
+    #: Its tables in the ledger, where it keeps something.
+    schema: ClassVar[Schema | None] = None
+    #: Commands of its own.
+    commands: ClassVar[tuple[Command, ...]] = ()
 
     @abstractmethod
-    async def configure(self, section: Any | None) -> Sequence[Job]:
+    async def configure(self, section: Any | None, resources: Resources) -> Sequence[Job]:
         """Take over a validated section, None when it is absent, and say what is to be run.
 
         Called on the loop that runs the jobs, while none of them runs.

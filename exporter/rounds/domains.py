@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rounds.domain import Domain
 from rounds.services.domain import Services
+from rounds.tables.domain import Tables
 
 
 def all_domains() -> list[Domain]:
     """Fresh domains, in the order of their sections."""
-    return [Services()]
+    return [Tables(), Services()]

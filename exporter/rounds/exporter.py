@@ -15,10 +15,13 @@ from typing import Any, TypeVar
 import structlog
 
 from rounds.config import Config, load_config
+from rounds.databases.databases import Databases
 from rounds.domain import Domain, Job
 from rounds.errors import ConfigError
 from rounds.exposition import Exposition
+from rounds.ledger.ledger import Ledger
 from rounds.metrics import Metric
+from rounds.resources import Resources
 from rounds.scheduler import JobStatus, Scheduler
 from rounds.selfmetrics import SelfMetrics
 
@@ -51,6 +54,8 @@ class Exporter:
         self.exposition = Exposition(self.config.max_series)
         self.scheduler = Scheduler(self.exposition)
         self.own = SelfMetrics(self.exposition)
+        self._databases = Databases()
+        self._resources = Resources(self._databases, self._open_ledger)
         self.started = time.time()
         self._loop = LoopThread("collection")
         self._reloading = threading.Lock()
@@ -136,7 +141,15 @@ class Exporter:
         return load_config(self._files, {domain.name: domain.section for domain in self.domains})
 
     async def _jobs(self, config: Config) -> list[Job]:
-        return [job for domain in self.domains for job in await domain.configure(getattr(config, domain.name))]
+        self._databases.configure(config.sources)
+        return [
+            job
+            for domain in self.domains
+            for job in await domain.configure(getattr(config, domain.name), self._resources)
+        ]
+
+    def _open_ledger(self) -> Ledger:
+        raise NotImplementedError
 
     async def _apply(self, config: Config) -> None:
         await self.scheduler.pause()

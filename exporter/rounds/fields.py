@@ -191,6 +191,13 @@ def exclusive(model: BaseModel, *names: str) -> None:
         raise problem(f"cannot stand beside {given[0]}; give one of them", given[1])
 
 
+class SourceName:
+    """Marks a text as the name of a configured source of one of these kinds; the whole configuration checks it."""
+
+    def __init__(self, *kinds: str) -> None:
+        self.kinds = kinds
+
+
 def one_of_pattern(pattern: str, hint: str) -> Callable[[str], str]:
     """A validator for texts of one shape; ``hint`` says which."""
     compiled = re.compile(pattern)

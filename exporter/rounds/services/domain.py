@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from rounds.domain import STALE_INTERVALS, Domain, Job
 from rounds.metrics import Family
+from rounds.resources import Resources
 from rounds.services.config import Check, ServicesSection
 from rounds.services.handler import Probed, probe
 from rounds.services.health import health
@@ -38,7 +39,7 @@ class Services(Domain):
         self._states: dict[str, CheckState] = {}
         self._probed: dict[str, Probed] = {}
 
-    async def configure(self, section: Any | None) -> Sequence[Job]:
+    async def configure(self, section: Any | None, resources: Resources) -> Sequence[Job]:  # noqa: ARG002
         """Go over to these checks. A check whose name stays keeps its state and its counts."""
         await self.close()
         checks: list[Check] = section.checks if section else []

@@ -1,0 +1,1 @@
+"""Watched tables: which rows were inserted, deleted and modified since the last check, exactly."""
