@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rounds.ledger.ledger import Ledger
 from rounds.tables import buckets
+from rounds.tables.buckets import DamagedError
 from rounds.tables.compare import Changes
 from rounds.tables.dialects.dialect import Dialect, Plan
 from rounds.tables.layout import Pairs
@@ -45,6 +46,8 @@ class Digests:
         changes = Changes(plan.layout, self._most_keys)
         with self._ledger.reading() as connection:
             known = buckets.digests(connection, self._table)
+            if sum(rows for rows, _ in known.values()) != row_count:
+                raise DamagedError
             sums = dict(self._dialect.digests(plan))
             differing = [
                 bucket for bucket, digest in sums.items() if keys_only or known.get(bucket) != (digest.rows, digest.sum)

@@ -51,10 +51,10 @@ def write(connection: Connection, record: Record, changes: Changes) -> None:
             "row_count": rows,
             "unlisted": rows - len(labels),
         }
-        primary_key = connection.execute(insert(CHANGE).values(entry)).inserted_primary_key or ()
+        (change_id,) = connection.execute(insert(CHANGE).values(entry)).inserted_primary_key or (None,)
         for start in range(0, len(labels), _BATCH):
             batch = labels[start : start + _BATCH]
-            connection.execute(insert(CHANGED_KEY), [{"change_id": primary_key[0], "label": label} for label in batch])
+            connection.execute(insert(CHANGED_KEY), [{"change_id": change_id, "label": label} for label in batch])
 
 
 def prune(connection: Connection, now: float) -> None:

@@ -37,7 +37,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=folder and str(folder))  # noqa: SIM115  # closed by close
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115  # closed by close
         self._index: list[tuple[int, int, int, int]] = []
 
     def __enter__(self) -> Self:
