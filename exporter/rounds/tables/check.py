@@ -58,7 +58,6 @@ def check(watched: WatchedTable, session: Session, ledger: Ledger, now: float) -
         if plan is None or findings is None:
             plan = make_plan(watched, dialect, key, columns)
             findings = strategy.baseline(plan)
-        session.close()  # a warehouse is not kept waiting for the ledger
         rows, key_max = findings.row_count, findings.key_max
         found = Record(watched.name, identity, plan.layout, token, rows, key_max, now, now, now)
         news = _news(known, reason, found, findings)
