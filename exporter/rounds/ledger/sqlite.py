@@ -1,0 +1,163 @@
+"""The ledger as a SQLite file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from rounds.errors import CollectorError, ConfigError
+from rounds.ledger.faults import explain
+from rounds.ledger.salt import sync_folder
+from rounds.ledger.store import LOCK_WITHIN, Store
+
+#: What SQLite keeps beside the file itself.
+COMPANIONS = ("-wal", "-shm")
+#: The write-ahead log is cut back to this many bytes after a large transaction.
+_WAL_KEEPS = 16 * 2**20
+#: Connections that are kept open; more are opened as needed.
+_POOL = 4
+_MODE = 0o600
+_QUARANTINED = ".corrupt-"
+
+log = structlog.get_logger()
+
+
+class SqliteStore(Store):
+    """A file, its write-ahead log, and damaged ones that were moved aside."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = path.parent
+        self._identity: tuple[int, int] | None = None
+        self.reader = create_engine(
+            URL.create("sqlite", database=str(path)),
+            connect_args={"timeout": LOCK_WITHIN, "check_same_thread": False},
+            hide_parameters=True,
+            pool_size=_POOL,
+            max_overflow=-1,
+        )
+        event.listen(self.reader, "connect", _configure)
+        event.listen(self.reader, "begin", _begin)
+        self.writer = self.reader.execution_options(begin="BEGIN IMMEDIATE")
+
+    def prepare(self) -> None:
+        """Make sure that there is a sound file that nobody else may read."""
+        try:
+            self._create()
+            if damaged(self.path):
+                self._quarantine()
+                self._create()
+            status = self.path.stat()
+            self._identity = (status.st_dev, status.st_ino)
+        except OSError as error:
+            raise ConfigError(
+                [f"state.url: {self.path} cannot be opened: {error.strerror}; the folder must exist and be writable"]
+            ) from None
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """One transaction for all of it."""
+        with self.writer.begin() as connection:
+            yield connection
+
+    def check(self) -> None:
+        """Notice that the file was moved or replaced: what is written to an open one would be lost."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            status = None
+        if status is None or (status.st_dev, status.st_ino) != self._identity:
+            raise CollectorError("internal", "the ledger's file was moved or replaced in use; restart the exporter")
+
+    def size(self, tables: Sequence[str]) -> int | None:  # noqa: ARG002
+        """The file and its write-ahead log."""
+        total = 0
+        for suffix in ("", "-wal"):
+            with suppress(OSError):
+                total += os.stat(f"{self.path}{suffix}").st_size  # noqa: PTH116  # no path, but a name with a suffix
+        return total
+
+    def quarantined(self) -> Sequence[Path]:
+        """Damaged files beside it, without their companions."""
+        found = self.path.parent.glob(f"{self.path.name}{_QUARANTINED}*")
+        return sorted(file for file in found if not file.name.endswith(COMPANIONS))
+
+    def _create(self) -> None:
+        if not self.path.exists():
+            # A write-ahead log without its file would be replayed into the new one.
+            for suffix in COMPANIONS:
+                with suppress(FileNotFoundError):
+                    Path(f"{self.path}{suffix}").rename(self._aside() + suffix)
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE))
+            sync_folder(self.path.parent)
+        for suffix in ("", *COMPANIONS):
+            self._keep_private(Path(f"{self.path}{suffix}"))
+
+    def _keep_private(self, file: Path) -> None:
+        try:
+            if stat.S_IMODE(file.stat().st_mode) != _MODE:
+                file.chmod(_MODE)
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            log.warning("the ledger's mode should be 0600, but the file belongs to another user", file=str(file))
+
+    def _quarantine(self) -> None:
+        aside = self._aside()
+        log.error("the ledger is damaged and is moved aside; a new one is begun", file=str(self.path), aside=aside)
+        self.path.rename(aside)
+        for suffix in COMPANIONS:
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(aside + suffix)
+        sync_folder(self.path.parent)
+
+    def _aside(self) -> str:
+        return f"{self.path}{_QUARANTINED}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+
+
+def damaged(path: Path, *, thorough: bool = False) -> bool:
+    """Whether a file is no sound database. A file that cannot be looked into, such as a locked one, is not.
+
+    Args:
+        path: the file.
+        thorough: compare indexes with their tables too, which takes longer.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=LOCK_WITHIN)) as connection:
+            check = "integrity_check" if thorough else "quick_check"
+            return bool(connection.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok")
+    except sqlite3.Error as error:
+        return explain(error).damaged
+
+
+def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions by itself, since it does so too late and without IMMEDIATE.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute(f"PRAGMA journal_size_limit = {_WAL_KEEPS}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def engine_to_look(path: Path) -> Engine:
+    """An engine that opens a file for reading only."""
+    return create_engine(
+        URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"}), hide_parameters=True
+    )
