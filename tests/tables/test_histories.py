@@ -22,7 +22,9 @@ HISTORIES = int(os.environ.get("ROUNDS_HISTORIES", "60"))
 KEYS = st.one_of(st.integers(-5, 5), st.sampled_from([None, 255, 256, 257, -256, 2047, 2048, 10**6, -(10**6)]))
 NAMES = st.one_of(
     st.none(),
-    st.sampled_from(["", " ", "N", "1:N", "Ana", "ana", "Ana ", "Ana\u0301", "\u00c1na", "%s", "?", "'\"\\;--", "\U0001f600"]),
+    st.sampled_from(
+        ["", " ", "N", "1:N", "Ana", "ana", "Ana ", "Ana\u0301", "\u00c1na", "%s", "?", "'\"\\;--", "\U0001f600"]
+    ),
     st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=6),
 )
 PATIENTS = st.tuples(KEYS, NAMES)
