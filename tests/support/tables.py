@@ -116,7 +116,9 @@ class Lab:
     def open(self, name: str, salt: str = "a salt") -> Iterator[Dialect]:
         """Change detection of a table, prepared."""
         with self.databases.open("lab") as session:
-            dialect = dialect_for(session, f'"{name}"' if '"' not in name else f'"{name.replace(chr(34), 2 * chr(34))}"', salt)
+            dialect = dialect_for(
+                session, f'"{name}"' if '"' not in name else f'"{name.replace(chr(34), 2 * chr(34))}"', salt
+            )
             dialect.prepare()
             yield dialect
 
