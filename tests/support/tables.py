@@ -6,63 +6,24 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rounds.databases.databases import Databases
 from rounds.databases.session import Row, Session
-from rounds.sources import Source
 from rounds.tables.dialects import dialect_for
 from rounds.tables.dialects.dialect import Column, Dialect, Plan
 from rounds.tables.layout import Layout
-from support.databases import databases_for, sqlite_source
+from support.databases import SqliteFiles, databases_for
 
 
-class Server(Protocol):
-    """What the servers of tests have in common."""
-
-    def create_database(self, prefix: str = "test") -> str:
-        """A new, empty database."""
-
-    def sql(self, *statements: str, database: str) -> list[Any]:
-        """Run statements."""
-
-    def executemany(self, statement: str, rows: Sequence[Sequence[object]], database: str) -> None:
-        """Run one statement for many rows."""
-
-    def source(self, database: str) -> Source:
-        """A configured source."""
-
-
-class SqliteFiles:
+class Files(SqliteFiles):
     """A folder of SQLite files as a server of databases."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._made = 0
-
-    def create_database(self, prefix: str = "test") -> str:
-        """A new file."""
-        self._made += 1
-        return str(self._folder / f"{prefix}_{self._made}.db")
-
-    def sql(self, *statements: str, database: str) -> list[Any]:
-        """Run statements."""
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            for statement in statements:
-                rows = connection.execute(statement).fetchall()
-            connection.commit()
-            return rows
-
     def executemany(self, statement: str, rows: Sequence[Sequence[object]], database: str) -> None:
         """Run one statement for many rows."""
-        with contextlib.closing(sqlite3.connect(database)) as connection:
+        with contextlib.closing(sqlite3.connect(self._folder / database)) as connection:
             connection.executemany(statement, rows)
             connection.commit()
-
-    def source(self, database: str) -> Source:
-        """A configured source."""
-        return sqlite_source(Path(database))
 
 
 @dataclass
@@ -90,37 +51,46 @@ class Lab:
         mark = "`" if self.kind == "mariadb" else '"'
         return mark + name.replace(mark, 2 * mark) + mark
 
+    def name(self, table: str) -> str:
+        """A table's name as it stands in a statement, and in a configuration where that quotes the same."""
+        schema = f'"{self.database.upper()}"."PUBLIC".' if self.kind == "snowflake" else ""
+        return schema + self.quote(table)
+
     def sql(self, *statements: str) -> list[Any]:
         """Run statements."""
-        found: list[Any] = self.server.sql(*statements, database=self.database)
+        schema = ("USE SCHEMA PUBLIC",) if self.kind == "snowflake" else ()
+        found: list[Any] = self.server.sql(*schema, *statements, database=self.database)
         return found
 
-    def create(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
+    def create(self, table: str, columns: Sequence[tuple[str, str]]) -> None:
         """Make a table."""
         declared = ", ".join(f"{self.quote(column)} {type_}" for column, type_ in columns)
-        self.sql(f"CREATE TABLE {self.quote(name)} ({declared})")
+        self.sql(f"CREATE TABLE {self.name(table)} ({declared})")
 
-    def fill(self, name: str, rows: Sequence[Sequence[object]]) -> None:
+    def fill(self, table: str, rows: Sequence[Sequence[object]]) -> None:
         """Let these be a table's rows."""
-        self.sql(f"DELETE FROM {self.quote(name)}")
-        self.insert(name, rows)
+        self.sql(f"DELETE FROM {self.name(table)}")
+        self.insert(table, rows)
 
-    def insert(self, name: str, rows: Sequence[Sequence[object]]) -> None:
+    def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
         """Add rows."""
         if rows:
             marks = ", ".join([self.mark] * len(rows[0]))
-            quoted = self.quote(name).replace("%", "%%" if self.mark == "%s" else "%")
-            self.server.executemany(f"INSERT INTO {quoted} VALUES ({marks})", rows, self.database)
+            name = self.name(table).replace("%", "%%" if self.mark == "%s" else "%")
+            self.server.executemany(f"INSERT INTO {name} VALUES ({marks})", rows, self.database)
 
     @contextlib.contextmanager
-    def open(self, name: str, salt: str = "a salt") -> Iterator[Dialect]:
+    def open(self, table: str, salt: str = "a salt") -> Iterator[Dialect]:
         """Change detection of a table, prepared."""
         with self.databases.open("lab") as session:
-            dialect = dialect_for(
-                session, f'"{name}"' if '"' not in name else f'"{name.replace(chr(34), 2 * chr(34))}"', salt
-            )
+            dialect = dialect_for(session, self.configured(table), salt)
             dialect.prepare()
             yield dialect
+
+    def configured(self, table: str) -> str:
+        """A table's name as a configuration has it."""
+        schema = f"{self.database}.public." if self.kind == "snowflake" else ""
+        return schema + '"' + table.replace('"', '""') + '"'
 
 
 def lab_in(kind: str, server: Any) -> Lab:

@@ -17,7 +17,7 @@ from rounds.tables.layout import Layout
 from support.canonical import Encoded, counted, key_hash, plain, row_hash, typed
 from support.mariadb import MariadbServer
 from support.postgresql import PostgresqlServer
-from support.tables import Lab, SqliteFiles, lab_in, plan
+from support.tables import Files, Lab, lab_in, plan
 
 SALT = "s%s'?:\u00e9"
 ODD = "n%s ?:\"`'%%"
@@ -296,7 +296,7 @@ def _moment(value: datetime | None) -> str | None:
 @pytest.fixture(scope="module")
 def in_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """SQLite, whose columns hold values of any type."""
-    lab = lab_in("sqlite", SqliteFiles(tmp_path_factory.mktemp("sqlite")))
+    lab = lab_in("sqlite", Files(tmp_path_factory.mktemp("sqlite")))
     lab.create('t%s `"?', [("ID", "INTEGER PRIMARY KEY"), (ODD, ""), ("b", "TEXT"), ("c", "BLOB")])
     return lab
 
