@@ -11,13 +11,13 @@ DASHBOARDS = ROOT / "grafana" / "dashboards"
 if __name__ == "__main__":  # as a script its own folder is searched, not the repository
     sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
-from grafana.src import exporter, services  # noqa: E402 - after the path is set
+from grafana.src import exporter, services, tables  # noqa: E402 - after the path is set
 
 
 def generated() -> dict[Path, str]:
     """The text of each file. Grafana makes a folder of each directory."""
     folder = DASHBOARDS / "Rounds"
-    return {folder / f"{module.UID}.json": module.dashboard() for module in (services, exporter)}
+    return {folder / f"{module.UID}.json": module.dashboard() for module in (services, tables, exporter)}
 
 
 def differing() -> list[Path]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any, Literal
 
-from grafana_foundation_sdk.builders import bargauge, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, stat, statetimeline, table, text, timeseries
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus as prometheus_builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, prometheus, units
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import text as text_models
 
 # Colours by meaning. A state is also written wherever it is coloured, for whoever cannot tell red from green.
 UP = "semi-dark-green"
@@ -205,7 +206,8 @@ def graph(
     *,
     no_value: str,
     unit: str,
-    style: Literal["lines", "area", "bars"] = "lines",
+    style: Literal["lines", "steps", "area", "bars"] = "lines",
+    points: int | None = None,
     colour: str | None = None,
     colours: Mapping[str, str] | None = None,
     limits: Steps = (),
@@ -225,7 +227,9 @@ def graph(
         size: columns and rows of the grid.
         no_value: what is said where nothing was found.
         unit: of the values.
-        style: lines that are compared, or areas or bars that are parts of a sum.
+        style: lines that are compared, steps where a value holds until the next, or areas or bars that are parts of a
+            sum.
+        points: into how many slices the time shown is cut at most; None for as many as there are pixels.
         colour: of all series, where they are of one kind; None for the palette, which tells them apart.
         colours: of series by their name.
         limits: dashed lines at fixed values.
@@ -239,10 +243,12 @@ def graph(
         timeseries.Panel()
         .draw_style(common.GraphDrawStyle.BARS if style == "bars" else common.GraphDrawStyle.LINE)
         # An area without a line: that of a part which is 0 would lie on the part below and seem to be a value.
-        .line_width(1 if style == "lines" else 0)
+        .line_width({"lines": 1, "steps": 2, "area": 0, "bars": 0}[style])
         # Parts of a whole hold until the next value; slopes between them would show sums that never were.
-        .line_interpolation(common.LineInterpolation.STEP_AFTER if style == "area" else common.LineInterpolation.LINEAR)
-        .fill_opacity({"lines": 0, "area": 60, "bars": 85}[style])
+        .line_interpolation(
+            common.LineInterpolation.STEP_AFTER if style in {"area", "steps"} else common.LineInterpolation.LINEAR
+        )
+        .fill_opacity({"lines": 0, "steps": 0, "area": 60, "bars": 85}[style])
         .show_points(common.VisibilityMode.NEVER)
         .span_nulls(False)
         .legend(_legend())
@@ -251,7 +257,9 @@ def graph(
     )
     if soft_maximum is not None:
         builder.axis_soft_max(soft_maximum)
-    if style != "lines":
+    if points is not None:
+        builder.max_data_points(points)
+    if style in {"area", "bars"}:
         builder.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     if log:
         scale = common_builders.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10)
@@ -357,6 +365,20 @@ def grid(
     return panel
 
 
+def note(number: int, title: str, description: str, content: str, size: tuple[int, int]) -> Panel:
+    """Words that need no query, in Markdown."""
+    builder = text.Panel().mode(text_models.TextMode.MARKDOWN).content(content)
+    panel = builder.title(title).description(description).id(number).build()
+    panel.grid_pos = models.GridPos(w=size[0], h=size[1])
+    return panel
+
+
+def repeated(panel: Panel, variable: str, beside: int) -> Panel:
+    """The panel once for each selected value of a variable, so many of them beside each other. Takes a whole line."""
+    panel.repeat, panel.repeat_direction, panel.max_per_row = variable, "h", beside
+    return panel
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of the dashboard. Its panels are placed left to right, and below where they no longer fit."""
@@ -373,17 +395,42 @@ class Variable:
     Attributes:
         name: as queries call it.
         label: as people read it.
-        source: a selector of series that carry a label of this name.
+        source: a selector of series that carry the label.
+        values: the label, where it is not called like the variable.
+        part: a regular expression whose group is the part of the label that is the value; empty for all of it.
     """
 
     name: str
     label: str
     source: str
+    values: str = ""
+    part: str = ""
 
     @property
     def query(self) -> str:
         """What the data source is asked."""
-        return f"label_values({self.source}, {self.name})"
+        return f"label_values({self.source}, {self.values or self.name})"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that is marked in graphs at the time that its series tells, in milliseconds.
+
+    Attributes:
+        name: of the switch at the top that shows and hides these marks.
+        expr: PromQL whose values are the times.
+        title: of one mark, with labels as ``{{label}}``.
+        text: what is told below it.
+        colour: of the marks.
+        shown: whether they are shown until somebody hides them.
+    """
+
+    name: str
+    expr: str
+    title: str
+    text: str
+    colour: str
+    shown: bool = True
 
 
 def render(
@@ -394,6 +441,7 @@ def render(
     variables: Sequence[Variable],
     alerts: str,
     rows: Sequence[Row],
+    marks: Sequence[Mark] = (),
     time_from: str = "now-1h",
 ) -> str:
     """A whole dashboard as the text of its file. ``alerts`` selects the alerts that are marked in its graphs."""
@@ -422,13 +470,15 @@ def render(
             .enable(True)
             .icon_color(DOWN)
             .expr(f'ALERTS{{alertstate="firing",{alerts}}}')
-            .title_format("{{alertname}} {{check}}{{collector}}")
+            .title_format("{{alertname}} {{check}}{{table}}{{collector}}{{source}}")
             .text_format("{{severity}}")
             .tag_keys("alertname,severity")
             .step("30s")
         )
         .with_variable(_datasource_variable())
     )
+    for mark in marks:
+        builder.annotation(_mark(mark))
     for variable in variables:
         builder.with_variable(_query_variable(variable))
     dashboard = builder.build()
@@ -487,8 +537,24 @@ def _datasource_variable() -> builders.DatasourceVariable:
     return builders.DatasourceVariable("datasource").label("Data source").type("prometheus").current(current)
 
 
-def _query_variable(variable: Variable) -> builders.QueryVariable:
+def _mark(mark: Mark) -> builders.AnnotationQuery:
     return (
+        builders.AnnotationQuery()
+        .name(mark.name)
+        .datasource(DATASOURCE)
+        .enable(mark.shown)
+        .icon_color(mark.colour)
+        .expr(mark.expr)
+        .title_format(mark.title)
+        .text_format(mark.text)
+        .use_value_for_time(True)
+        # Marks that are no further apart become one with a length.
+        .step("60s")
+    )
+
+
+def _query_variable(variable: Variable) -> builders.QueryVariable:
+    builder = (
         builders.QueryVariable(variable.name)
         .label(variable.label)
         .datasource(DATASOURCE)
@@ -502,6 +568,7 @@ def _query_variable(variable: Variable) -> builders.QueryVariable:
         .all_value(".*")
         .current(models.VariableOption(text=["All"], value=["$__all"], selected=True))
     )
+    return builder.regex(variable.part) if variable.part else builder
 
 
 def _dressed(

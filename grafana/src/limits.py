@@ -61,3 +61,9 @@ def collector_stale() -> str:
 def bridge() -> str:
     """How far back rules look for a state, so that it outlives an exporter that does not answer."""
     return _found("ServiceDown", r"\[(\w+)\]")[0]
+
+
+def table_overdue(collectors: str) -> str:
+    """PromQL: the seconds after which a table without a successful check is overdue, for collectors that match."""
+    limit = collector_stale()
+    return limit.replace("rounds_collector_interval_seconds", f"rounds_collector_interval_seconds{{{collectors}}}")
