@@ -63,12 +63,14 @@ class Query:
         legend: the name of its series, with labels as ``{{label}}``.
         step: the shortest step, where that of the data source is too short.
         limit: the colour in which its series are drawn as dashed limits; None for ordinary ones.
+        listed: whether the legend names its series.
     """
 
     expr: str
     legend: str = ""
     step: str | None = None
     limit: str | None = None
+    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ def graph(
     points: int | None = None,
     colour: str | None = None,
     colours: Mapping[str, str] | None = None,
+    shades: Mapping[str, str] | None = None,
     limits: Steps = (),
     log: bool = False,
     minimum: float | None = 0,
@@ -232,6 +235,7 @@ def graph(
         points: into how many slices the time shown is cut at most; None for as many as there are pixels.
         colour: of all series, where they are of one kind; None for the palette, which tells them apart.
         colours: of series by their name.
+        shades: of series by how their name begins, each a shade of that colour.
         limits: dashed lines at fixed values.
         log: whether the axis is logarithmic.
         minimum: where the axis begins; None for wherever the values do.
@@ -278,11 +282,18 @@ def graph(
     if link:
         defaults.links = [_data_link(link)]
     overrides = [_override("byName", name, color=_fixed(colour)) for name, colour in (colours or {}).items()]
+    for beginning, shaded in (shades or {}).items():
+        look = {"mode": "shades", "fixedColor": shaded}
+        overrides.append(_override("byRegexp", f"^{beginning}.*", color=look))
     for target, query in zip(panel.targets, queries, strict=True):
+        drawn: dict[str, Any] = {}
         if query.limit:
             dashes = {"fill": "dash", "dash": [8, 6]}
-            look = {"color": _fixed(query.limit), "custom.lineStyle": dashes, "custom.fillOpacity": 0}
-            overrides.append(_override("byFrameRefID", _ref(target), **look))
+            drawn |= {"color": _fixed(query.limit), "custom.lineStyle": dashes, "custom.fillOpacity": 0}
+        if not query.listed:
+            drawn["custom.hideFrom"] = {"legend": True, "tooltip": False, "viz": False}
+        if drawn:
+            overrides.append(_override("byFrameRefID", _ref(target), **drawn))
     _overrides(panel, overrides)
     return panel
 

@@ -46,6 +46,8 @@ CHANGE_COLOURS = {"inserted": PARTS[4], "modified": PARTS[1], "deleted": WARNING
 CHANGE_WORDS: Texts = {change: (change, colour) for change, colour in CHANGE_COLOURS.items()}
 CHECKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN), 3: (NO_DATA, UNKNOWN)}
 SEVERITIES: Texts = {name: (name, colour) for name, colour in (SEVERITY_COLOURS | {"info": NEUTRAL}).items()}
+#: Why a table was recorded anew, where the label's value does not say it by itself.
+REASON_WORDS = {"table": "other table"}
 #: Into how many bars the time shown is cut at most.
 BARS = 72
 
@@ -86,7 +88,7 @@ def count_of(state: str) -> str:
 
 
 def within(counter: str, window: str) -> str:
-    """By how much a counter rose, exactly: `increase` estimates. It begins at 0 and is kept in the ledger."""
+    """By how much a counter of the ledger rose: exactly, where `increase` estimates. It begins at 0 and never falls."""
     return f"(max_over_time({counter}[{window}]) - min_over_time({counter}[{window}]))"
 
 
@@ -165,7 +167,7 @@ def now() -> Row:
                 "Alerts on tables by severity. Critical: act now. Error: today. Warning: have a look. What is only "
                 "told, such as inserted rows, is not counted.",
                 [
-                    Query(f"count({firing(severity_is(severity))}) or vector(0)", severity)
+                    Query(f"count({firing_alerts(severity_is(severity))}) or vector(0)", severity)
                     for severity in SEVERITY_COLOURS
                 ],
                 (6, 4),
@@ -190,9 +192,9 @@ def now() -> Row:
             ),
             grid(
                 109,
-                "Firing alerts, and what was told",
-                "Alerts on tables, the latest first. Each has a page of its name among the runbooks, which says what "
-                "to do.",
+                "Firing alerts",
+                "Alerts on tables that call for somebody. Each has a page of its name among the runbooks, which says "
+                "what to do. What is only told, such as inserted rows, stands under Tables.",
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     Column("Alert", "alertname", label=True),
@@ -270,6 +272,11 @@ def firing(*matchers: str) -> str:
     return f"ALERTS{{{chosen}}}"
 
 
+def firing_alerts(*matchers: str) -> str:
+    """The same, one for each table and alert: every check that found changes is an alert of its own."""
+    return f"group by (table, alertname) ({firing(*matchers)})"
+
+
 def severity_is(name: str) -> str:
     """The matcher of a severity."""
     return f'severity="{name}"'
@@ -277,7 +284,7 @@ def severity_is(name: str) -> str:
 
 def firing_since() -> str:
     """When each firing alert began, in milliseconds as Grafana wants times."""
-    return f"max by (table, alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {firing()})"
+    return f"max by (table, alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {firing('severity!="info"')})"
 
 
 def history() -> Row:
@@ -286,7 +293,7 @@ def history() -> Row:
     scans = 'rounds_table_scans_total{result="%s",%s}'
     failures = f"rounds_collector_failures_total{{{SELECTED_COLLECTOR}}}"
     spared, scanned = (of_window(within(scans % (result, SELECTED), "$__range")) for result in ("unchanged", "scanned"))
-    failed = of_collector(f"sum by (collector) ({within(failures, '$__range')})")
+    failed = of_collector(f"sum by (collector) (round(increase({failures}[$__range])))")
     severity_codes = (("info", 0), ("warning", 1), ("error", 2), ("critical", 3))
     alerts = " or ".join(
         f"{code} * max by (table) ({firing(SELECTED, severity_is(name))})" for name, code in reversed(severity_codes)
@@ -446,10 +453,10 @@ def of_window(expr: str) -> str:
 
 def detail() -> Row:
     """What is needed to find the cause, for the selected tables."""
-    rebaselined = f'rounds_table_rebaselines_total{{{SELECTED},reason="%s"}}'
     last_rows = f"max by (table, change) (rounds_table_last_change_rows{{{SELECTED}}})"
     last_time = f"1000 * max by (table, change) (rounds_table_last_change_timestamp_seconds{{{SELECTED}}})"
     total = f"max by (table, change) (rounds_table_changes_total{{{SELECTED}}})"
+    longest = of_collector(f"max_over_time(rounds_collector_duration_seconds{{{SELECTED_COLLECTOR}}}[$__interval])")
     key = f"rounds_table_key_max{{{SELECTED}}}"
     failures = f'rounds_collector_failures_total{{{SELECTED_COLLECTOR},reason="%s"}}'
     return Row(
@@ -457,27 +464,12 @@ def detail() -> Row:
         "Detail: $table",
         [
             grid(
-                301,
-                "Last change of each kind",
-                "When a check last found such rows, how many it found then, and how many all checks have found since "
-                "the table is watched.",
-                [
-                    Column("Table", "table", label=True, link=ROW_TABLE),
-                    Column("Change", "change", label=True, texts=CHANGE_WORDS, width=110),
-                    Column("When", last_time, unit="dateTimeAsIso", width=190, empty="never"),
-                    Column("Rows then", last_rows, unit="locale", decimals=0, width=110),
-                    Column("In all", total, unit="locale", decimals=0, width=110),
-                ],
-                (11, 9),
-                no_value="No table is known: is the exporter up?",
-                sort=("When", True),
-            ),
-            grid(
                 302,
                 "What is recorded of each table",
                 "Rows before the last check with changes, the largest integer key, when the table was last scanned, "
-                "and since when changes are counted. Recorded anew: how often rows could not be compared with those "
-                "before, so that changes in between were not counted. Mass deletion: the share whose loss is critical.",
+                "and since when changes are counted. Anew: how often rows could not be compared with those before, so "
+                "that changes in between were not counted; lost: look at the ledger, hashes: was the database "
+                "upgraded? Mass deletion: the share of rows whose loss is critical.",
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     Column(
@@ -492,21 +484,24 @@ def detail() -> Row:
                         "Last scan",
                         f"1000 * {of_table('rounds_table_last_scan_timestamp_seconds', SELECTED)}",
                         unit="dateTimeFromNow",
-                        width=130,
+                        width=150,
                     ),
                     Column(
                         "Baseline",
                         f"1000 * {of_table('rounds_table_baseline_timestamp_seconds', SELECTED)}",
                         unit="dateTimeFromNow",
-                        width=130,
+                        width=150,
                     ),
-                    Column(
-                        "Recorded anew",
-                        f"sum by (table) (max by (table, reason) (rounds_table_rebaselines_total{{{SELECTED}}}))",
-                        unit="locale",
-                        decimals=0,
-                        steps=((None, "text"), (1, DEGRADED)),
-                        width=125,
+                    *(
+                        Column(
+                            f"Anew: {REASON_WORDS.get(reason, reason)}",
+                            of_table("rounds_table_rebaselines_total", SELECTED, f'reason="{reason}"'),
+                            unit="locale",
+                            decimals=0,
+                            steps=((None, "text"), (1, DEGRADED)),
+                            width=140 if reason in REASON_WORDS else 115,
+                        )
+                        for reason in REBASELINES
                     ),
                     Column(
                         "Schema changes",
@@ -523,22 +518,54 @@ def detail() -> Row:
                         width=115,
                     ),
                 ],
-                (13, 9),
+                (24, 6),
                 no_value="No table is known: is the exporter up?",
                 sort=("Table", False),
             ),
+            grid(
+                301,
+                "Last change of each kind",
+                "When a check last found such rows, how many it found then, and how many all checks have found since "
+                "the table is watched.",
+                [
+                    Column("Table", "table", label=True, link=ROW_TABLE),
+                    Column("Change", "change", label=True, texts=CHANGE_WORDS, width=110),
+                    Column("When", last_time, unit="dateTimeAsIso", width=190, empty="never"),
+                    Column("Rows then", last_rows, unit="locale", decimals=0, width=110),
+                    Column("In all", total, unit="locale", decimals=0, width=110),
+                ],
+                (12, 10),
+                no_value="No table is known: is the exporter up?",
+                sort=("When", True),
+            ),
+            note(308, "Which rows changed", "How to see single changes, and their keys.", WHICH_ROWS, (12, 10)),
             graph(
                 303,
                 "Duration of checks",
-                "How long each table's last check took. Low where no scan was needed. A slow rise is a growing table; "
-                "a jump is a busy source, or many changes.",
-                [Query(duration(SELECTED_COLLECTOR), "{{table}}")],
-                (8, 8),
+                "How long the longest check of each table took. Low where no scan was needed. A slow rise is a growing "
+                "table; a jump is a busy source, or many changes.",
+                [Query(longest, "{{table}}")],
+                (12, 8),
                 no_value="No check in this time",
                 unit="s",
-                style="steps",
+                points=BARS,
                 log=True,
                 link=ONE_TABLE,
+            ),
+            graph(
+                306,
+                "Failed checks by reason",
+                "connect, timeout: network, load or a suspended warehouse. auth: an expired secret; log-ins are tried "
+                "less and less often, lest the account be locked. query: a missing grant, table or column.",
+                [Query(f"sum({risen(failures % reason, 'collector')})", reason) for reason in FAILURE_REASONS],
+                (12, 8),
+                no_value="No check in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=dict(zip(FAILURE_REASONS, PARTS, strict=False)),
+                decimals=0,
             ),
             graph(
                 304,
@@ -551,7 +578,7 @@ def detail() -> Row:
                         "{{table}}",
                     )
                 ],
-                (8, 8),
+                (12, 8),
                 no_value="No check in this time",
                 unit="short",
                 style="bars",
@@ -565,7 +592,7 @@ def detail() -> Row:
                 "By how much the largest integer key grew in the time shown. Where keys are given in order, it counts "
                 "rows that were ever inserted, those too that were deleted again between two checks.",
                 [Query(of_window(f"{key} - min_over_time({key}[$__range] @ end())"), "{{table}}")],
-                (8, 8),
+                (12, 8),
                 no_value="No selected table has one integer key, or `key_max` is off",
                 unit="locale",
                 style="steps",
@@ -573,38 +600,6 @@ def detail() -> Row:
                 decimals=0,
                 link=ONE_TABLE,
             ),
-            graph(
-                306,
-                "Failed checks by reason",
-                "connect, timeout: network, load or a suspended warehouse. auth: an expired secret; log-ins are tried "
-                "less and less often, lest the account be locked. query: a missing grant, table or column.",
-                [Query(f"sum({risen(failures % reason, 'collector')})", reason) for reason in FAILURE_REASONS],
-                (8, 8),
-                no_value="No check in this time",
-                unit="locale",
-                style="bars",
-                points=BARS,
-                soft_maximum=1,
-                colours=dict(zip(FAILURE_REASONS, PARTS, strict=False)),
-                decimals=0,
-            ),
-            graph(
-                307,
-                "Recorded anew, by reason",
-                "Checks after which changes are counted from a new baseline. schema: compared columns changed. keys, "
-                "table: the configuration did. hashes: the database was upgraded, or computes otherwise. lost: the "
-                "record was damaged; look at the ledger.",
-                [Query(f"sum({risen(rebaselined % reason, 'table')})", reason) for reason in REBASELINES],
-                (8, 8),
-                no_value="No check in this time",
-                unit="locale",
-                style="bars",
-                points=BARS,
-                soft_maximum=1,
-                colours=dict(zip(REBASELINES, PARTS, strict=False)),
-                decimals=0,
-            ),
-            note(308, "Which rows changed", "How to see single changes, and their keys.", WHICH_ROWS, (8, 8)),
         ],
     )
 
@@ -627,12 +622,20 @@ With a ledger in MariaDB or PostgreSQL the journal can be a dashboard of its own
 
 
 def marks() -> list[Mark]:
-    """Checks that found changes, each at its own time."""
-    time = '1000 * max by (table) (rounds_table_last_change_timestamp_seconds{change="%s",%s})'
-    return [
-        Mark(change.capitalize(), time % (change, SELECTED), f"{{{{table}}}}: rows {change}", "", colour)
+    """Checks that found changes, or recorded a table anew, each at its own time."""
+    time = f'1000 * max by (table) (rounds_table_last_change_timestamp_seconds{{{SELECTED},change="%s"}})'
+    found = [
+        Mark(change.capitalize(), time % change, f"{{{{table}}}}: rows {change}", "A check found them.", colour)
         for change, colour in CHANGE_COLOURS.items()
     ]
+    anew = Mark(
+        "Recorded anew",
+        f"1000 * {of_table('rounds_table_baseline_timestamp_seconds', SELECTED)}",
+        "{{table}}: recorded anew",
+        "Changes are counted from here.",
+        DEGRADED,
+    )
+    return [*found, anew]
 
 
 def dashboard() -> str:
@@ -651,7 +654,8 @@ def dashboard() -> str:
                 part="/^tables\\/(.+)$/",
             ),
         ],
-        alerts=f'component="tables",{SELECTED}',
+        # Not the events: the marks tell of them, at the time of the check.
+        alerts=f'component="tables",kind!="event",{SELECTED}',
         rows=[now(), history(), detail()],
         marks=marks(),
         time_from="now-24h",
