@@ -281,11 +281,18 @@ def graph(
         defaults.thresholds = _thresholds(limits)
     if link:
         defaults.links = [_data_link(link)]
-    overrides = [_override("byName", name, color=_fixed(colour)) for name, colour in (colours or {}).items()]
-    for beginning, shaded in (shades or {}).items():
-        look = {"mode": "shades", "fixedColor": shaded}
-        overrides.append(_override("byRegexp", f"^{beginning}.*", color=look))
-    for target, query in zip(panel.targets, queries, strict=True):
+    _overrides(panel, _series_looks(panel.targets, queries, colours or {}, shades or {}))
+    return panel
+
+
+def _series_looks(
+    targets: Sequence[Any], queries: Sequence[Query], colours: Mapping[str, str], shades: Mapping[str, str]
+) -> list[models.DashboardFieldConfigSourceOverrides]:
+    """How single series differ from the others. The later of two goes before."""
+    looks = [_override("byName", name, color=_fixed(colour)) for name, colour in colours.items()]
+    for beginning, colour in shades.items():
+        looks.append(_override("byRegexp", f"^{beginning}.*", color={"mode": "shades", "fixedColor": colour}))
+    for target, query in zip(targets, queries, strict=True):
         drawn: dict[str, Any] = {}
         if query.limit:
             dashes = {"fill": "dash", "dash": [8, 6]}
@@ -293,9 +300,8 @@ def graph(
         if not query.listed:
             drawn["custom.hideFrom"] = {"legend": True, "tooltip": False, "viz": False}
         if drawn:
-            overrides.append(_override("byFrameRefID", _ref(target), **drawn))
-    _overrides(panel, overrides)
-    return panel
+            looks.append(_override("byFrameRefID", _ref(target), **drawn))
+    return looks
 
 
 def bars(

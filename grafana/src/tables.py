@@ -284,7 +284,8 @@ def severity_is(name: str) -> str:
 
 def firing_since() -> str:
     """When each firing alert began, in milliseconds as Grafana wants times."""
-    return f"max by (table, alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {firing('severity!="info"')})"
+    calling = firing('severity!="info"')
+    return f"max by (table, alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {calling})"
 
 
 def history() -> Row:
