@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from support.certificates import Authority
+from support.mariadb import MariadbServer, mariadb_server
+from support.postgresql import PostgresqlServer, postgresql_server
 
 
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     """A certificate authority that nobody else trusts."""
     return Authority()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    """A MariaDB server for all tests; each makes databases of its own in it."""
+    with mariadb_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server for all tests; each makes databases of its own in it."""
+    with postgresql_server() as server:
+        yield server

@@ -9,6 +9,13 @@ from typing import Any, Literal, Self, TypeAlias
 Kind: TypeAlias = Literal["mariadb", "postgresql", "sqlite", "snowflake"]
 Row: TypeAlias = tuple[Any, ...]
 
+#: Seconds for a session to be opened.
+CONNECT_WITHIN = 10.0
+#: Seconds that the client waits for a statement beyond the time after which the server ends it.
+PATIENCE = 2.0
+#: Seconds for a server to be told that a statement is to end.
+KILL_WITHIN = 2.0
+
 
 class Session(ABC):
     """A session with one source, for one run. Used by one thread; :meth:`cancel` may come from another.
@@ -34,13 +41,19 @@ class Session(ABC):
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Row]:
         """The rows of a statement, fetched as they are taken: memory does not grow with the result.
 
+        The statement is sent when the first row is taken. The next statement, and the end of the session, give up rows
+        that were not taken; a MariaDB session is of no use any more then, except to be closed.
+
         Raises:
             CollectorError: as :meth:`all`, also while rows are taken.
         """
 
     @abstractmethod
     def cancel(self) -> None:
-        """Make the statement under way end early, from another thread. The session is of no use afterwards."""
+        """Make the statement under way end early, from another thread. The session is of no use afterwards.
+
+        Does not wait, so that an event loop may call it: the statement ends within a few seconds.
+        """
 
     @abstractmethod
     def close(self) -> None:
