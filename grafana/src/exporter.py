@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from grafana.src import limits
+from grafana.src.counters import risen
 from grafana.src.kit import (
+    BARS,
     DEGRADED,
     DOWN,
     NEUTRAL,
@@ -279,18 +281,15 @@ def history() -> Row:
             graph(
                 208,
                 "Queries to sources",
-                "Statements per hour that each source was sent. A warehouse costs by these: it is woken up for them. "
-                "If they are many, give tables longer intervals.",
-                [
-                    Query(
-                        f"3600 * sum by (source) (rate(rounds_source_queries_total{{{JOB}}}[$__rate_interval]))",
-                        "{{source}}",
-                        step="5m",
-                    )
-                ],
+                "Statements that each source was sent. A warehouse costs by these: it is woken up for them. If they are "
+                "many, give tables longer intervals.",
+                [Query(risen(f"rounds_source_queries_total{{{JOB}}}", "source"), "{{source}}")],
                 (12, 7),
                 no_value="No source has been used: none is configured, or the exporter was not up",
-                unit="short",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                decimals=0,
                 soft_maximum=1,
             ),
             graph(

@@ -43,6 +43,9 @@ PROMETHEUS_UID = "prometheus"
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
 PROBES_STEP = "30s"
 
+#: Into how many bars the time shown is cut at most, where each has a sum of its own.
+BARS = 72
+
 Panel = models.Panel
 Steps = Sequence[tuple[float | None, str]]
 Texts = Mapping[Any, tuple[str, str]]

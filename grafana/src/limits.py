@@ -55,7 +55,7 @@ def certificate_critical() -> int:
 
 def collector_stale() -> str:
     """PromQL: the seconds after which a collector without a success is stale."""
-    return _found("CollectorStale", r"_timestamp_seconds > (.+)")[0].strip()
+    return _found("CollectorStale", r"_success_timestamp_seconds\{[^}]*\}\s+> (.+)")[0].strip()
 
 
 def bridge() -> str:
@@ -63,7 +63,6 @@ def bridge() -> str:
     return _found("ServiceDown", r"\[(\w+)\]")[0]
 
 
-def table_overdue(collectors: str) -> str:
-    """PromQL: the seconds after which a table without a successful check is overdue, for collectors that match."""
-    limit = collector_stale()
-    return limit.replace("rounds_collector_interval_seconds", f"rounds_collector_interval_seconds{{{collectors}}}")
+def table_overdue() -> str:
+    """PromQL: the seconds after which a table without a successful check is overdue."""
+    return _found("TableCheckOverdue", r"_success_timestamp_seconds\{[^}]*\}\s+> (.+)")[0].strip()

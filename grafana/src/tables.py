@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from grafana.src import limits
+from grafana.src.counters import risen, within
 from grafana.src.kit import (
+    BARS,
     DEGRADED,
     DOWN,
     NEUTRAL,
@@ -41,6 +43,8 @@ SELECTED = 'table=~"$table"'
 EVERY_COLLECTOR = 'collector=~"tables/.+"'
 SELECTED_COLLECTOR = 'collector=~"tables/$table"'
 
+INTERVAL = "rounds_collector_interval_seconds"
+
 #: Rows come, go and change without being good or bad; only of a loss there is a warning.
 CHANGE_COLOURS = {"inserted": PARTS[4], "modified": PARTS[1], "deleted": WARNING}
 CHANGE_WORDS: Texts = {change: (change, colour) for change, colour in CHANGE_COLOURS.items()}
@@ -48,8 +52,6 @@ CHECKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN
 SEVERITIES: Texts = {name: (name, colour) for name, colour in (SEVERITY_COLOURS | {"info": NEUTRAL}).items()}
 #: Why a table was recorded anew, where the label's value does not say it by itself.
 REASON_WORDS = {"table": "other table"}
-#: Into how many bars the time shown is cut at most.
-BARS = 72
 
 ALL_TABLES = link_to(UID, "Show all tables", table="$__all")
 ONE_TABLE = link_to(UID, "Show this table", table="${__field.labels.table}")
@@ -70,14 +72,13 @@ def of_collector(expr: str) -> str:
 def checking(collectors: str) -> str:
     """Whether each table is checked as it should be: a code of `CHECKING`, without those of which nothing is known."""
     success = of_collector(f"rounds_collector_success{{{collectors}}}")
-    overdue = of_collector(
-        f"time() - rounds_collector_last_success_timestamp_seconds{{{collectors}}} > {limits.table_overdue(collectors)}"
-    )
+    limit = limits.table_overdue().replace(INTERVAL, f"{INTERVAL}{{{collectors}}}")
+    overdue = of_collector(f"time() - rounds_collector_last_success_timestamp_seconds{{{collectors}}} > {limit}")
     return f"(({success} == 0) + 2 or 0 * {overdue} + 1 or 0 * {success})"
 
 
 #: Every table that was watched within the last hour.
-WATCHED = of_collector(f"last_over_time(rounds_collector_interval_seconds{{{EVERY_COLLECTOR}}}[1h])")
+WATCHED = of_collector(f"last_over_time({INTERVAL}{{{EVERY_COLLECTOR}}}[1h])")
 STATE = f"({checking(EVERY_COLLECTOR)} or 3 + 0 * {WATCHED})"
 
 
@@ -87,22 +88,10 @@ def count_of(state: str) -> str:
     return f"count({STATE} == {code}) or 0 * count({STATE})"
 
 
-def within(counter: str, window: str) -> str:
-    """By how much a counter of the ledger rose: exactly, where `increase` estimates. It begins at 0 and never falls."""
-    return f"(max_over_time({counter}[{window}]) - min_over_time({counter}[{window}]))"
-
-
 def changed(change: str, window: str, *matchers: str) -> str:
     """How many rows of each table changed."""
     chosen = ",".join((f'change="{change}"', *matchers))
     return f"max by (table) ({within(f'rounds_table_changes_total{{{chosen}}}', window)})"
-
-
-def risen(counter: str, labels: str) -> str:
-    """By how much a counter rose in each slice of a graph: exactly, and once, also where some scrapes are missing."""
-    known = f"max by ({labels}) (last_over_time({counter}[1h]))"
-    before = f"max by ({labels}) (last_over_time({counter}[1h] offset $__interval))"
-    return f"clamp_min({known} - {before}, 0)"
 
 
 def now() -> Row:
@@ -258,7 +247,7 @@ def duration(collectors: str) -> str:
 
 def interval(collectors: str) -> str:
     """The time from one check of each table to the next."""
-    return of_collector(f"rounds_collector_interval_seconds{{{collectors}}}")
+    return of_collector(f"{INTERVAL}{{{collectors}}}")
 
 
 def next_run(collectors: str) -> str:
@@ -650,7 +639,7 @@ def dashboard() -> str:
             Variable(
                 "table",
                 "Table",
-                f"rounds_collector_interval_seconds{{{EVERY_COLLECTOR}}}",
+                f"{INTERVAL}{{{EVERY_COLLECTOR}}}",
                 values="collector",
                 part="/^tables\\/(.+)$/",
             ),
