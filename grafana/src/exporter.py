@@ -281,8 +281,8 @@ def history() -> Row:
             graph(
                 208,
                 "Queries to sources",
-                "Statements that each source was sent. A warehouse costs by these: it is woken up for them. If they are "
-                "many, give tables longer intervals.",
+                "Statements that each source was sent. A warehouse costs by these: it is woken up for them. If they "
+                "are many, give tables longer intervals.",
                 [Query(risen(f"rounds_source_queries_total{{{JOB}}}", "source"), "{{source}}")],
                 (12, 7),
                 no_value="No source has been used: none is configured, or the exporter was not up",

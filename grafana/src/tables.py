@@ -35,7 +35,7 @@ from grafana.src.kit import (
 )
 
 from rounds.errors import FAILURE_REASONS
-from rounds.tables.metrics import REBASELINES
+from rounds.tables.record import REASONS
 
 UID = "tables"
 SELECTED = 'table=~"$table"'
@@ -491,7 +491,7 @@ def detail() -> Row:
                             steps=((None, "text"), (1, DEGRADED)),
                             width=140 if reason in REASON_WORDS else 115,
                         )
-                        for reason in REBASELINES
+                        for reason in REASONS
                     ),
                     Column(
                         "Schema changes",

@@ -246,7 +246,7 @@ def _query_findings(expression: str, where: str, dashboard: Json, known: Known) 
 
 def _raw_counter_findings(expression: str, where: str) -> Iterator[str]:
     parsed = promql_parser.parse(expanded(expression))
-    rated = set(re.findall(r"\w+", " ".join(re.findall(r"(?:rate|increase)\(([^\[\]]*)\[", expression))))
+    rated = set(re.findall(r"[\w:]+", " ".join(re.findall(r"(?:rate|increase)\(([^\[\]]*)\[", expression))))
     compared = {name for each in nodes(parsed) for name in _compared_with_before(each)}
     for each in nodes(parsed):
         name = getattr(each, "name", None) or ""
