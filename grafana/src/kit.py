@@ -17,6 +17,7 @@ from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus as prometheus_builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common, prometheus, units
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import text as text_models
@@ -38,6 +39,8 @@ NO_DATA = "no data"
 COLUMNS = 24
 TAG = "rounds"
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+#: The uid of the provisioned data source of the ledger, where there is one.
+JOURNAL_UID = "journal"
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
@@ -109,6 +112,11 @@ def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
     """A link to a dashboard, with its time, data source and some variables set."""
     chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
     return title, f"/d/{uid}?${{__url_time_range}}&${{datasource:queryparam}}{chosen}"
+
+
+def journal_source(kind: str) -> common.DataSourceRef:
+    """The ledger as Grafana's data source of this kind, such as `mysql`."""
+    return common.DataSourceRef(type_val=kind, uid=JOURNAL_UID)
 
 
 def stat_panel(
@@ -399,6 +407,31 @@ def repeated(panel: Panel, variable: str, beside: int) -> Panel:
     return panel
 
 
+def sql_grid(
+    number: int,
+    title: str,
+    description: str,
+    columns: Sequence[Column],
+    size: tuple[int, int],
+    *,
+    source: common.DataSourceRef,
+    sql: str,
+    no_value: str,
+) -> Panel:
+    """A table: the rows that an SQL query gives, in its order. The source of a column is one of the query's."""
+    builder = table.Panel().show_header(True).cell_height(common.TableCellHeight.SM)
+    panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit="short")
+    panel.datasource, panel.targets = source, [_SqlQuery(source, sql)]
+    organize = {
+        "excludeByName": {},
+        "indexByName": {column.source: place for place, column in enumerate(columns)},
+        "renameByName": {column.source: column.title for column in columns},
+    }
+    panel.transformations = [models.DataTransformerConfig(id_val="organize", options=organize)]
+    _overrides(panel, [_column_override(column) for column in columns])
+    return panel
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of the dashboard. Its panels are placed left to right, and below where they no longer fit."""
@@ -433,6 +466,23 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class SqlVariable:
+    """A variable whose values an SQL query gives.
+
+    Attributes:
+        name: as queries call it.
+        label: as people read it.
+        source: who is asked.
+        query: what.
+    """
+
+    name: str
+    label: str
+    source: common.DataSourceRef
+    query: str
+
+
+@dataclass(frozen=True)
 class Mark:
     """Something that is marked in graphs at the time that its series tells, in milliseconds.
 
@@ -458,7 +508,7 @@ def render(
     title: str,
     description: str,
     *,
-    variables: Sequence[Variable],
+    variables: Sequence[Variable | SqlVariable],
     alerts: str,
     rows: Sequence[Row],
     marks: Sequence[Mark] = (),
@@ -500,7 +550,7 @@ def render(
     for mark in marks:
         builder.annotation(_mark(mark))
     for variable in variables:
-        builder.with_variable(_query_variable(variable))
+        builder.with_variable(_query_variable(variable) if isinstance(variable, Variable) else _sql_variable(variable))
     dashboard = builder.build()
     dashboard.panels = list(_placed(rows))
     return encode(dashboard)
@@ -574,21 +624,40 @@ def _mark(mark: Mark) -> builders.AnnotationQuery:
 
 
 def _query_variable(variable: Variable) -> builders.QueryVariable:
-    builder = (
+    query: dict[str, object] = {"query": variable.query, "refId": variable.name}
+    # Also what has no such label, so that "All" hides nothing.
+    builder = _choice(variable, DATASOURCE).query(query).definition(variable.query).all_value(".*")
+    return builder.regex(variable.part) if variable.part else builder
+
+
+def _sql_variable(variable: SqlVariable) -> builders.QueryVariable:
+    return _choice(variable, variable.source).query(variable.query).definition(variable.query)
+
+
+def _choice(variable: Variable | SqlVariable, source: common.DataSourceRef) -> builders.QueryVariable:
+    """A variable of which one, some or all values can be selected."""
+    return (
         builders.QueryVariable(variable.name)
         .label(variable.label)
-        .datasource(DATASOURCE)
-        .query({"query": variable.query, "refId": variable.name})
-        .definition(variable.query)
+        .datasource(source)
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        # Also what has no such label, so that "All" hides nothing.
-        .all_value(".*")
         .current(models.VariableOption(text=["All"], value=["$__all"], selected=True))
     )
-    return builder.regex(variable.part) if variable.part else builder
+
+
+class _SqlQuery(Dataquery):
+    """A query of the MySQL and PostgreSQL data sources, which the library does not know."""
+
+    def __init__(self, source: common.DataSourceRef, sql: str) -> None:
+        self.source, self.sql = source, sql
+
+    def to_json(self) -> dict[str, object]:
+        """As it stands in the file."""
+        asked = {"rawSql": self.sql, "rawQuery": True, "editorMode": "code", "format": "table"}
+        return {"refId": "A", "datasource": self.source, **asked}
 
 
 def _dressed(

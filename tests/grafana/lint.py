@@ -259,7 +259,7 @@ def _compared_with_before(node: Any) -> set[str]:
     if not isinstance(node, promql_parser.BinaryExpr) or str(node.op) != "-":
         return set()
     now, before = (
-        {(each.name, str(each.offset)) for each in nodes(side) if isinstance(each, promql_parser.VectorSelector)}
+        {(str(each.name), str(each.offset)) for each in nodes(side) if isinstance(each, promql_parser.VectorSelector)}
         for side in (node.lhs, node.rhs)
     )
     return {name for name, offset in now if offset == "None" for then, at in before if then == name and at != "None"}

@@ -269,14 +269,14 @@ def test_a_planted_fault_is_found(rule: str, plant: Callable[[Json], None]) -> N
 
 def test_edited_json_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file, text in build.generated().items():
-        copied = tmp_path / file.relative_to(build.DASHBOARDS)
-        copied.parent.mkdir(exist_ok=True)
+        copied = tmp_path / file.relative_to(build.GRAFANA)
+        copied.parent.mkdir(parents=True, exist_ok=True)
         copied.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(build, "DASHBOARDS", tmp_path)
+    monkeypatch.setattr(build, "GRAFANA", tmp_path)
     assert build.differing() == []
     edited = next(tmp_path.rglob("services.json"))
     edited.write_text(edited.read_text(encoding="utf-8").replace('"now-1h"', '"now-6h"'), encoding="utf-8")
-    stranger = tmp_path / "Rounds" / "mine.json"
+    stranger = tmp_path / "dashboards" / "Rounds" / "mine.json"
     stranger.write_text("{}", encoding="utf-8")
     assert build.differing() == [stranger, edited]
 
