@@ -31,7 +31,8 @@ rest is counted as *not listed*. Entries are kept for 30 days.
 
 What stands under **Key** is decided by `keys` of the table in the exporter's configuration:
 
-- `keys: hashed`, the default: a pseudonym. The same row has the same one each time, and nobody can look it up.
+- `keys: hashed`, the default: a pseudonym, always the same for the same row. Without the salt of the installation
+  nobody can tell which row it is.
 - `keys: raw`: the key itself, from the next check on. It then stands in the ledger, and whoever sees this page sees it.
 
 `rounds changes` lists the same, and more of it, also where the ledger is a SQLite file.
@@ -71,7 +72,7 @@ def dashboard(kind: str) -> str:
         sql=KEYS,
         no_value="No check found changes in this time",
     )
-    reading = note(103, "How to read this", "What the journal holds, and how to have keys in it.", HOW_TO_READ, (24, 8))
+    reading = note(103, "How to read this", "What the journal holds, and how to have keys in it.", HOW_TO_READ, (24, 7))
     every = "SELECT DISTINCT table_name FROM tables_change"
     return render(
         UID,

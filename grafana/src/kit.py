@@ -32,6 +32,8 @@ UNKNOWN = "#7b8087"
 QUIET = "#3b424c"
 #: What is neither good nor bad: counts, sizes, settings.
 NEUTRAL = "semi-dark-blue"
+#: Rows that came. Between green and blue, and dark enough to be read on white.
+INSERTED = "#3a9fae"
 #: For parts of a whole that have no state: neighbours differ, and none is a state's colour.
 PARTS = ("#5794f2", "#b877d9", "#8ab8ff", "#7c2ea3", "#56b6c2", "#1f60c4", "#deb6f2", "#2f7f8f", "#c0d8ff", "#8f3bb8")
 

@@ -8,6 +8,7 @@ from grafana.src.kit import (
     BARS,
     DEGRADED,
     DOWN,
+    INSERTED,
     NEUTRAL,
     NO_DATA,
     PARTS,
@@ -46,7 +47,7 @@ SELECTED_COLLECTOR = 'collector=~"tables/$table"'
 INTERVAL = "rounds_collector_interval_seconds"
 
 #: Rows come, go and change without being good or bad; only of a loss there is a warning.
-CHANGE_COLOURS = {"inserted": PARTS[4], "modified": PARTS[1], "deleted": WARNING}
+CHANGE_COLOURS = {"inserted": INSERTED, "modified": PARTS[1], "deleted": WARNING}
 CHANGE_WORDS: Texts = {change: (change, colour) for change, colour in CHANGE_COLOURS.items()}
 CHECKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN), 3: (NO_DATA, UNKNOWN)}
 SEVERITIES: Texts = {name: (name, colour) for name, colour in (SEVERITY_COLOURS | {"info": NEUTRAL}).items()}
@@ -111,8 +112,8 @@ def now() -> Row:
             count(
                 102,
                 "Overdue",
-                "Tables without a successful check for so long that TableCheckOverdue fires: what is shown of them is "
-                "old. Look at the duration of checks, and at the exporter.",
+                "Tables whose last check succeeded, but so long ago that TableCheckOverdue fires: what is shown of them "
+                "is old. Look at the duration of checks, and at the exporter.",
                 DEGRADED,
             ),
             count(103, "Works", "Tables that are checked as they should be. Nothing to do.", UP, ALL_TABLES),
@@ -604,7 +605,7 @@ rounds changes --table patients
 
 It lists time, kind and number of rows, and the keys of the rows as `keys` of the table has it:
 
-- `keys: hashed`, the default: keyed hashes, which tell one row from another and name none
+- `keys: hashed`, the default: pseudonyms, which tell one row from another and name none
 - `keys: raw`: the keys themselves, which then stand in the ledger too
 
 With a ledger in MariaDB or PostgreSQL the journal can be a dashboard of its own: see *Journal* in `docs/dashboards.md`.
