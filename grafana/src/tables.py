@@ -112,8 +112,8 @@ def now() -> Row:
             count(
                 102,
                 "Overdue",
-                "Tables whose last check succeeded, but so long ago that TableCheckOverdue fires: what is shown of them "
-                "is old. Look at the duration of checks, and at the exporter.",
+                "Tables whose last check succeeded, but so long ago that TableCheckOverdue fires: what is shown of "
+                "them is old. Look at the duration of checks, and at the exporter.",
                 DEGRADED,
             ),
             count(103, "Works", "Tables that are checked as they should be. Nothing to do.", UP, ALL_TABLES),

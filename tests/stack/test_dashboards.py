@@ -104,7 +104,7 @@ async def monitored(folder: Path, patients: SqlitePatients) -> AsyncIterator[tup
             for name, source in (("patients", "clinic"), ("invoices", "gone"))
         ]
         sources = {
-            "clinic": {"kind": "sqlite", "path": str(patients.source.path)},
+            "clinic": patients.source.model_dump(mode="json", exclude_none=True),
             "gone": {"kind": "sqlite", "path": str(folder / "gone.db")},
         }
         config = json.dumps(
