@@ -18,7 +18,6 @@ from grafana.src.kit import (
     WARNING,
     Column,
     Mark,
-    Panel,
     Query,
     Row,
     Texts,
@@ -113,7 +112,7 @@ def now() -> Row:
                 no_value=NO_DATA,
                 link=EXPORTER,
                 names=True,
-                colours={word: colour for word, colour in CHECKING.values()},
+                colours=dict(CHECKING.values()),
             ),
             stat_panel(
                 105,
