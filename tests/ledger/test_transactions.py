@@ -79,6 +79,27 @@ def test_all_or_nothing(ledger: Ledger) -> None:
     assert ledger.last_commit is not None
 
 
+def test_texts_and_zero_are_the_same_everywhere(ledger: Ledger) -> None:
+    names = ["Zoe", "zoe", "Zoë", "\U0001f600 \\'\"%s"]
+    with ledger.writing() as connection:
+        connection.execute(insert(SUMS), [{"id": at + 10, "value": 0, "name": name} for at, name in enumerate(names)])
+        connection.execute(insert(SUMS).values(id=0, value=9))
+    assert values(ledger)[0] == 9
+    with ledger.reading() as connection:
+        for name in names:
+            assert list(connection.execute(select(SUMS.c.name).where(SUMS.c.name == name)).scalars()) == [name]
+
+
+@pytest.mark.parametrize("place", ["mariadb", "postgresql"])
+def test_a_value_that_does_not_fit_is_refused_not_cut(
+    place: str, tmp_path: Path, opened: Open, request: pytest.FixtureRequest
+) -> None:
+    ledger = opened(state_of(place, tmp_path, request), SCHEMA)
+    with pytest.raises(CollectorError, match="a value that is too large"), ledger.writing() as connection:
+        connection.execute(insert(SUMS).values(id=5, value=1, name="x" * 21))
+    assert values(ledger) == []
+
+
 def test_a_reader_sees_one_state(ledger: Ledger) -> None:
     with ledger.reading() as reader:
         query = select(SUMS.c.value).where(SUMS.c.id == 1)

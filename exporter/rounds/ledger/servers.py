@@ -91,8 +91,8 @@ class MariadbStore(ServerStore):
     def __init__(self, url: URL) -> None:
         settings = {
             "innodb_lock_wait_timeout": str(LOCK_WITHIN),
-            # A value that does not fit is refused, not cut.
-            "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+            # As elsewhere: a value that does not fit is refused, not cut, and 0 is a number as any other.
+            "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO')",
         }
         assigned = ", ".join(f"SESSION {name} = {value}" for name, value in settings.items())
         super().__init__(
