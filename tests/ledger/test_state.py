@@ -263,6 +263,8 @@ def test_commands_of_domains(rounds: Callable[..., int], file: Path, capsys: pyt
     assert rounds("things", "count", "--by=2") == 0
     assert rounds("thing", "--log.level=error") == 0
     assert capsys.readouterr().out == "{}\n{}\n"
+    assert rounds("things", "count", "--log.level=debug") == 0
+    assert "ledger_counters" not in capsys.readouterr().err
     assert rounds("things", "count", "--fail=config") == 2
     assert capsys.readouterr().err == "--fail: makes no sense\n"
     assert rounds("things", "count", "--fail=run") == 1
