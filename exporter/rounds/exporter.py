@@ -24,9 +24,12 @@ from rounds.metrics import Metric
 from rounds.resources import Resources
 from rounds.scheduler import JobStatus, Scheduler
 from rounds.selfmetrics import SelfMetrics
+from rounds.threads import in_daemon_thread
 
 #: Seconds for which a thread may compute while another waits for its turn.
 _SWITCH_AFTER = 0.0005
+#: Seconds for servers to be told of statements that were given up.
+_TELL_WITHIN = 2.0
 #: Seconds for jobs to end when the exporter stops; the process must be gone within 10.
 _STOP_WITHIN = 5.0
 
@@ -53,8 +56,8 @@ class Exporter:
         self.config = self._load()
         self.exposition = Exposition(self.config.max_series)
         self.scheduler = Scheduler(self.exposition)
-        self.own = SelfMetrics(self.exposition)
         self._databases = Databases()
+        self.own = SelfMetrics(self.exposition, self._databases)
         self._resources = Resources(self._databases, self._open_ledger)
         self.started = time.time()
         self._loop = LoopThread("collection")
@@ -110,8 +113,7 @@ class Exporter:
         try:
             return await self.scheduler.run_once([job for job in await self._jobs(self.config) if only(job)])
         finally:
-            for domain in self.domains:
-                await domain.close()
+            await self._close()
 
     @property
     def jobs(self) -> list[tuple[Job, JobStatus]]:
@@ -157,13 +159,17 @@ class Exporter:
 
     async def _stop(self) -> None:
         await self.scheduler.pause()
+        await self._close()
+
+    async def _close(self) -> None:
         for domain in self.domains:
             await domain.close()
+        await in_daemon_thread(lambda: self._databases.close(_TELL_WITHIN), "closing")
 
 
 def catalogue(domains: Sequence[Domain]) -> list[Metric]:
     """Every metric that the exporter and these domains can export, by name."""
-    own = SelfMetrics(Exposition()).catalogue()
+    own = SelfMetrics(Exposition(), Databases()).catalogue()
     return sorted([*own, *(metric for domain in domains for metric in domain.catalogue)], key=lambda each: each.name)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import promql_parser
 
 from bundle.rules import all_rules
+from rounds.databases.databases import Databases
 from rounds.exposition import Exposition
 from rounds.selfmetrics import SelfMetrics
 from rounds.services.metrics import CATALOGUE
@@ -22,7 +23,7 @@ COUNTER = re.compile(r"_(total|bucket|count|sum)(:\w+)?$")
 def known_metrics() -> set[str]:
     """The names of all series that the exporter exports and the rules record."""
     recorded = {rule.name for rule in all_rules() if not rule.is_alert}
-    catalogue = [*SelfMetrics(Exposition()).catalogue(), *CATALOGUE]
+    catalogue = [*SelfMetrics(Exposition(), Databases()).catalogue(), *CATALOGUE]
     histograms = {metric.name for metric in catalogue if metric.kind == "histogram"}
     parts = {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
     return recorded | parts | {metric.name for metric in catalogue} - histograms

@@ -42,6 +42,7 @@ _NO_OBJECT = Fault(
     "a table, schema or database does not exist, or the role may not see it",
     "check the name and its case, and grant the role USAGE on database and schema and SELECT on the table",
 )
+_NO_SCHEMA = Fault("query", "a table is named without its database or schema", "name it as database.schema.table")
 _LOGIN = {
     390_100: faults.LOGIN,
     390_101: Fault("auth", "the user is disabled", "enable it, or configure another"),
@@ -74,8 +75,12 @@ _FAULTS = {
     604: Fault("timeout", "the statement was cancelled in Snowflake", "look for who did it, or raise timeout"),
     630: faults.SLOW,
     14: Fault(
-        "timeout", "the statement took longer than its timeout and was given up", "raise timeout, or the warehouse"
+        "timeout",
+        "Snowflake did not answer in time and was given up",
+        "raise timeout or the warehouse's size, or check the network between",
     ),
+    90_105: _NO_SCHEMA,
+    90_106: _NO_SCHEMA,
     4: faults.LOST,
     6: faults.LOST,
     251_007: Fault("auth", "the private key file cannot be read", "check private_key_file"),
