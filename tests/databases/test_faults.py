@@ -370,6 +370,14 @@ def test_a_refused_login_of_snowflake_is_tried_once(
     assert seen["paths"] == {"/session/v1/login-request": 1}
 
 
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+def test_a_login_that_snowflake_does_not_answer_is_tried_once(fakesnow: FakesnowServer, status: int) -> None:
+    with fakesnow.faults(status=status):
+        reason, message = failing(fakesnow.source("x"))
+        assert fakesnow.seen()["paths"] == {"/session/v1/login-request": 1}
+    assert reason == "connect", message
+
+
 @pytest.mark.parametrize(
     ("statement", "fault", "reason", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from rounds.errors import CollectorError
 from rounds.sources import SnowflakeSource
 
 Result = TypeVar("Result")
+
+# Or the connector asks the metadata services of three clouds where it runs, to tell Snowflake.
+os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
 
 #: Rows that are fetched at a time; they may be long.
 _CHUNK = 100
