@@ -55,7 +55,7 @@ def certificate_critical() -> int:
 
 def collector_stale() -> str:
     """PromQL: the seconds after which a collector without a success is stale."""
-    return _found("CollectorStale", r"_timestamp_seconds(?:\{.*\})?\s+> (.+)")[0].strip()
+    return _found("CollectorStale", r"_success_timestamp_seconds\{[^}]*\}\s+> (.+)")[0].strip()
 
 
 def bridge() -> str:
