@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from rounds.databases.databases import Databases
 from rounds.databases.session import Session
 from rounds.ledger.ledger import Ledger
-from rounds.sources import Source, SqliteSource
+from rounds.sources import MariadbSource, PostgresqlSource, SnowflakeSource, SqliteSource
 from rounds.tables import journal
 from rounds.tables.check import check
 from rounds.tables.config import WatchedTable
