@@ -14,6 +14,7 @@ from rounds import documents
 from rounds.documents import Document
 from rounds.errors import ConfigError
 from rounds.fields import Count, Model, SourceName, problem
+from rounds.ledger.settings import State
 from rounds.sources import Source
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -44,6 +45,9 @@ class Config(Model):
 
     sources: dict[str, Annotated[Source, Field(discriminator="kind")]] = {}
     """The databases and APIs that domains read, by name."""
+
+    state: State = State()
+    """The ledger, where what lasts is kept."""
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Self:

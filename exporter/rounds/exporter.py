@@ -19,14 +19,19 @@ from rounds.databases.databases import Databases
 from rounds.domain import Domain, Job
 from rounds.errors import ConfigError
 from rounds.exposition import Exposition
-from rounds.ledger.ledger import Ledger
+from rounds.ledger import metrics as ledger_metrics
+from rounds.ledger.keeper import Keeper
+from rounds.ledger.schema import Schema
 from rounds.metrics import Metric
 from rounds.resources import Resources
 from rounds.scheduler import JobStatus, Scheduler
 from rounds.selfmetrics import SelfMetrics
+from rounds.threads import in_daemon_thread
 
 #: Seconds for which a thread may compute while another waits for its turn.
 _SWITCH_AFTER = 0.0005
+#: Seconds for servers to be told of statements that were given up.
+_TELL_WITHIN = 2.0
 #: Seconds for jobs to end when the exporter stops; the process must be gone within 10.
 _STOP_WITHIN = 5.0
 
@@ -53,9 +58,10 @@ class Exporter:
         self.config = self._load()
         self.exposition = Exposition(self.config.max_series)
         self.scheduler = Scheduler(self.exposition)
-        self.own = SelfMetrics(self.exposition)
         self._databases = Databases()
-        self._resources = Resources(self._databases, self._open_ledger)
+        self._keeper = Keeper(schemas(domains))
+        self.own = SelfMetrics(self.exposition, self._databases)
+        self._resources = Resources(self._databases, self._keeper.ledger)
         self.started = time.time()
         self._loop = LoopThread("collection")
         self._reloading = threading.Lock()
@@ -66,7 +72,7 @@ class Exporter:
         # While another thread renders, the probes' loop gets its turn after this long instead of after 5 ms.
         sys.setswitchinterval(_SWITCH_AFTER)
         self._loop.start()
-        self._loop.call(self._apply(self.config)).result()
+        self._loop.call(self._go_over_to(self.config)).result()
         self.own.reload_time = time.time()
         # What lives as long as the process is left out of garbage collections, which stop all threads while they look
         # at it: with a thousand checks for 100 ms.
@@ -84,13 +90,12 @@ class Exporter:
                 return
             try:
                 config = self._load()
+                self._loop.call(self._apply(config)).result()
             except ConfigError as error:
                 self.own.reload_successful = False
                 for problem in error.problems:
                     log.error("configuration refused; the one before stays in use", problem=problem)  # noqa: TRY400
                 raise
-            self.exposition.max_series = config.max_series
-            self._loop.call(self._apply(config)).result()
             self.config = config
             self.own.reload_successful, self.own.reload_time = True, time.time()
             log.info("configuration loaded", files=" ".join(map(str, self._files)))
@@ -110,8 +115,7 @@ class Exporter:
         try:
             return await self.scheduler.run_once([job for job in await self._jobs(self.config) if only(job)])
         finally:
-            for domain in self.domains:
-                await domain.close()
+            await self._close()
 
     @property
     def jobs(self) -> list[tuple[Job, JobStatus]]:
@@ -131,7 +135,7 @@ class Exporter:
     def render(self, *, openmetrics: bool, gzip: bool, collectors: frozenset[str] | None = None) -> bytes:
         """The exposition's bytes, of some collectors or of all and the exporter itself."""
         tail = (
-            self.own.families(self.jobs)
+            [*self.own.families(self.jobs), *self._keeper.families()]
             if collectors is None
             else self.own.of_collectors([pair for pair in self.jobs if pair[0].collector in collectors])
         )
@@ -142,28 +146,45 @@ class Exporter:
 
     async def _jobs(self, config: Config) -> list[Job]:
         self._databases.configure(config.sources)
+        self._keeper.configure(config.state)
         return [
             job
             for domain in self.domains
             for job in await domain.configure(getattr(config, domain.name), self._resources)
         ]
 
-    def _open_ledger(self) -> Ledger:
-        raise NotImplementedError
-
     async def _apply(self, config: Config) -> None:
+        """Go over to another configuration, or back to the one in use where a domain or the ledger refuses it."""
+        try:
+            await self._go_over_to(config)
+        except BaseException:
+            await self._go_over_to(self.config)
+            raise
+
+    async def _go_over_to(self, config: Config) -> None:
         await self.scheduler.pause()
+        self.exposition.max_series = config.max_series
         await self.scheduler.apply(await self._jobs(config))
 
     async def _stop(self) -> None:
         await self.scheduler.pause()
+        await self._close()
+
+    async def _close(self) -> None:
         for domain in self.domains:
             await domain.close()
+        await in_daemon_thread(lambda: self._databases.close(_TELL_WITHIN), "closing")
+        self._keeper.close()
+
+
+def schemas(domains: Sequence[Domain]) -> list[Schema]:
+    """What these domains keep in the ledger."""
+    return [domain.schema for domain in domains if domain.schema is not None]
 
 
 def catalogue(domains: Sequence[Domain]) -> list[Metric]:
     """Every metric that the exporter and these domains can export, by name."""
-    own = SelfMetrics(Exposition()).catalogue()
+    own = [*SelfMetrics(Exposition(), Databases()).catalogue(), *ledger_metrics.CATALOGUE]
     return sorted([*own, *(metric for domain in domains for metric in domain.catalogue)], key=lambda each: each.name)
 
 

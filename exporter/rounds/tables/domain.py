@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rounds.domain import Domain, Job
+from rounds.domain import STALE_INTERVALS, Domain, Job
 from rounds.resources import Resources
-from rounds.tables.config import TablesSection
+from rounds.tables.commands import COMMANDS
+from rounds.tables.config import TablesSection, WatchedTable
 from rounds.tables.metrics import CATALOGUE
+from rounds.tables.schema import SCHEMA
+from rounds.tables.watcher import Watcher
+from rounds.threads import BlockingCollect
+
+#: A statement has the table's time-out; what is left is for the ledger and for the statement's end to be noticed.
+_DEADLINE_MARGIN = 30.0
 
 
 class Tables(Domain):
@@ -17,7 +24,27 @@ class Tables(Domain):
     name = "tables"
     section = TablesSection
     catalogue = CATALOGUE
+    schema = SCHEMA
+    commands = COMMANDS
 
-    async def configure(self, section: Any | None, resources: Resources) -> Sequence[Job]:  # noqa: ARG002
-        """Go over to these tables."""
-        return []
+    async def configure(self, section: Any | None, resources: Resources) -> Sequence[Job]:
+        """Go over to these tables. Everything that lasts is in the ledger."""
+        watched: list[WatchedTable] = section or []
+        ledger = resources.ledger() if watched else None
+        return [self._job(Watcher(each, resources, ledger)) for each in watched if ledger]
+
+    def _job(self, watcher: Watcher) -> Job:
+        watched = watcher.watched
+        name = f"{self.name}/{watched.name}"
+        return Job(
+            name=name,
+            # A collector of its own, as tables have intervals of their own, and one may fail while others succeed.
+            collector=name,
+            interval=watched.interval,
+            timeout=watched.timeout + _DEADLINE_MARGIN,
+            stale_after=STALE_INTERVALS * watched.interval,
+            collect=BlockingCollect(watcher.collect, watcher.cancel, name),
+            found=watcher.found,
+            source=watched.source,
+            initial=watcher.families(),
+        )

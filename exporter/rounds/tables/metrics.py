@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rounds.metrics import Metric
+from rounds.metrics import Family, Metric
+from rounds.tables.config import WatchedTable
+from rounds.tables.record import CHANGES, REASONS, Record
 
-CHANGES = ("inserted", "deleted", "modified")
 RESULTS = ("scanned", "unchanged")
-REBASELINES = ("schema", "hashes", "keys", "table", "lost")
 
 _TABLE = ("table",)
 _CHANGE = (("change", CHANGES),)
@@ -58,7 +58,7 @@ REBASELINED = Metric(
     " same values; keys, the key or the way it is kept changed; table, another table is watched under this name; lost,"
     " the record was damaged.",
     ("table", "reason"),
-    values=(("reason", REBASELINES),),
+    values=(("reason", REASONS),),
 )
 SCANS = Metric(
     "rounds_table_scans_total",
@@ -105,3 +105,27 @@ CATALOGUE = (
     SCAN_TIME,
     MASS_DELETION,
 )
+
+
+def families(watched: WatchedTable, record: Record | None) -> list[Family]:
+    """What the ledger's record of a table says; before its first check only what is configured."""
+    name = watched.name
+    own = MASS_DELETION.family([((name,), watched.mass_deletion_ratio)])
+    if record is None:
+        return [own]
+    last = {change: record.last(change) for change in CHANGES}
+    return [
+        own,
+        ROWS.family([((name,), record.row_count)]),
+        PREVIOUS_ROWS.family([((name,), record.previous_rows)]),
+        KEY_MAX.family([((name,), record.key_max)]),
+        CHANGED.family(((name, change), record.total(change)) for change in CHANGES),
+        LAST_CHANGE_TIME.family(((name, change), at) for change, (at, _) in last.items()),
+        LAST_CHANGE_ROWS.family(((name, change), rows) for change, (_, rows) in last.items()),
+        BASELINE_TIME.family([((name,), record.baseline_at)]),
+        REBASELINED.family(((name, reason), record.rebaselines.get(reason, 0)) for reason in REASONS),
+        SCANS.family([((name, "scanned"), record.scanned_total), ((name, "unchanged"), record.unchanged_total)]),
+        ROWS_READ.family([((name,), record.rows_read_total)]),
+        SCHEMA_CHANGES.family([((name,), record.schema_changes_total)]),
+        SCAN_TIME.family([((name,), record.scanned_at)]),
+    ]
