@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -13,11 +14,16 @@ from typing import Any
 import httpx
 
 from rounds import report
+from rounds.commands import Command
 from rounds.config import config_model, load_config
+from rounds.databases.databases import Databases
 from rounds.domains import all_domains
-from rounds.errors import ConfigError
-from rounds.exporter import Exporter, catalogue
+from rounds.errors import CollectorError, ConfigError
+from rounds.exporter import Exporter, catalogue, schemas
+from rounds.ledger.commands import ledger_commands
+from rounds.ledger.keeper import Keeper
 from rounds.logs import configure_logs
+from rounds.resources import Resources
 from rounds.selfmetrics import program_version
 
 DEFAULT_ADDRESS = "127.0.0.1:12780"
@@ -36,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return REFUSED
+    except CollectorError as error:
+        print(f"rounds: {error}", file=sys.stderr)
+        return FAILED
     except OSError as error:
         print(f"rounds: {error.strerror or error}", file=sys.stderr)
         return FAILED
@@ -133,6 +142,27 @@ def _demo(options: argparse.Namespace) -> int:
     return demo.run(listen=options.web_listen_address, speed=options.speed)
 
 
+def _further_commands() -> list[tuple[str, Command]]:
+    """Commands that parts bring along, each with the section of the configuration that it is for."""
+    domains = all_domains()
+    return [
+        *(("state", command) for command in ledger_commands(schemas(domains))),
+        *((domain.name, command) for domain in domains for command in domain.commands),
+    ]
+
+
+def _run_further(section: str, command: Command, options: argparse.Namespace) -> int:
+    domains = all_domains()
+    config = load_config(_files(options), {domain.name: domain.section for domain in domains})
+    databases, keeper = Databases(), Keeper(schemas(domains))
+    databases.configure(config.sources)
+    keeper.configure(config.state)
+    try:
+        return command.run(options, getattr(config, section), Resources(databases, keeper.ledger))
+    finally:
+        keeper.close()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rounds",
@@ -143,8 +173,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rounds {program_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+    def command(
+        name: str, function: Callable[[argparse.Namespace], int], text: str, among: Any = commands
+    ) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = among.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+        )
         sub.set_defaults(command=function)
         sub.add_argument("--log.level", dest="log_level", choices=("debug", "info", "warn", "error"), default="info")
         sub.add_argument("--log.format", dest="log_format", choices=("logfmt", "json"), default="logfmt")
@@ -178,6 +212,18 @@ def _parser() -> argparse.ArgumentParser:
         help="where the exporter listens (default: %(default)s)",
     )
     demo.add_argument("--speed", type=float, default=1.0, help="how much faster its script runs (default: %(default)s)")
+    groups: dict[str, Any] = {}
+    for section, further in _further_commands():
+        among: Any = commands
+        if len(further.words) > 1:
+            group = further.words[0]
+            if group not in groups:
+                parent = commands.add_parser(group, help=f"what concerns {group}", allow_abbrev=False)
+                groups[group] = parent.add_subparsers(title="commands", required=True, metavar="COMMAND")
+            among = groups[group]
+        sub = command(further.words[-1], functools.partial(_run_further, section, further), further.text, among)
+        _takes_config(sub)
+        further.arguments(sub)
     return parser
 
 

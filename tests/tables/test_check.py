@@ -40,7 +40,8 @@ def test_a_first_check_is_a_silent_baseline(watch: Watch) -> None:
         record = load(connection, "patients")
     assert record is not None
     assert record.row_count == 6
-    assert record.key_max == 6
+    # SQLite promises whole numbers of a primary key only.
+    assert record.key_max == (None if watch.patients.source.kind == "sqlite" else 6)
     assert record.baseline_at == watch.now
     assert totals(record) == [0, 0, 0]
     assert [record.last(change) for change in CHANGES] == [(None, None)] * 3

@@ -7,7 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Column, Connection, Double, Integer, MetaData, String, Table, Text, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
 from rounds.errors import ConfigError
@@ -35,6 +48,7 @@ CURSORS = Table(
     "ledger_cursors",
     METADATA,
     Column("name", String(128), primary_key=True),
+    Column("version", BigInteger, nullable=False),
     Column("state", Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=False),
     info={"exported": True},
 )
@@ -73,7 +87,7 @@ def migrate(connection: Connection, schemas: Sequence[Schema]) -> None:
         ConfigError: the ledger was written by a newer version of Rounds.
     """
     _create(connection, [VERSIONS])
-    found = dict(connection.execute(select(VERSIONS.c.component, VERSIONS.c.version)).tuples().all())
+    found = {name: version for name, version in connection.execute(select(VERSIONS.c.component, VERSIONS.c.version))}
     newer = newer_components(found, schemas)
     if newer:
         told = (

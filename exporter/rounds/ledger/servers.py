@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, bindparam, create_engine, select, text
@@ -56,6 +56,10 @@ class ServerStore(Store):
                 connection.commit()
             finally:
                 connection.invalidate()  # whatever happened, the lock ends with the connection
+
+    def looking(self) -> AbstractContextManager[Connection]:
+        """One that reads."""
+        return self.reader.connect()
 
     @abstractmethod
     def lock_out(self, connection: Connection) -> None:

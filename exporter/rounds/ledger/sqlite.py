@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from rounds.errors import CollectorError, ConfigError
 from rounds.ledger.faults import explain
@@ -26,7 +26,8 @@ COMPANIONS = ("-wal", "-shm")
 _WAL_KEEPS = 16 * 2**20
 #: Connections that are kept open; more are opened as needed.
 _POOL = 4
-_MODE = 0o600
+#: Its mode, and that of what lies beside it.
+OWNER_ONLY = 0o600
 _QUARANTINED = ".corrupt-"
 
 log = structlog.get_logger()
@@ -54,7 +55,7 @@ class SqliteStore(Store):
         """Make sure that there is a sound file that nobody else may read."""
         try:
             self._create()
-            if damaged(self.path):
+            if self._damaged("quick_check"):
                 self._quarantine()
                 self._create()
             status = self.path.stat()
@@ -69,6 +70,18 @@ class SqliteStore(Store):
         """One transaction for all of it."""
         with self.writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """Of a file opened for reading only."""
+        url = URL.create("sqlite", database=self.path.resolve().as_uri(), query={"mode": "ro", "uri": "true"})
+        engine = create_engine(url, hide_parameters=True, poolclass=NullPool)
+        with engine.connect() as connection:
+            yield connection
+
+    def damaged(self) -> bool:
+        """Compares indexes with their tables too."""
+        return self._damaged("integrity_check")
 
     def check(self) -> None:
         """Notice that the file was moved or replaced: what is written to an open one would be lost."""
@@ -92,6 +105,14 @@ class SqliteStore(Store):
         found = self.path.parent.glob(f"{self.path.name}{_QUARANTINED}*")
         return sorted(file for file in found if not file.name.endswith(COMPANIONS))
 
+    def _damaged(self, check: str) -> bool:
+        """Whether it is no sound database. A file that cannot be looked into, such as a locked one, is not."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=LOCK_WITHIN)) as connection:
+                return bool(connection.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok")
+        except sqlite3.Error as error:
+            return explain(error).damaged
+
     def _create(self) -> None:
         if not self.path.exists():
             # A write-ahead log without its file would be replayed into the new one.
@@ -99,15 +120,15 @@ class SqliteStore(Store):
                 with suppress(FileNotFoundError):
                     Path(f"{self.path}{suffix}").rename(self._aside() + suffix)
             with suppress(FileExistsError):
-                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE))
+                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY))
             sync_folder(self.path.parent)
         for suffix in ("", *COMPANIONS):
             self._keep_private(Path(f"{self.path}{suffix}"))
 
     def _keep_private(self, file: Path) -> None:
         try:
-            if stat.S_IMODE(file.stat().st_mode) != _MODE:
-                file.chmod(_MODE)
+            if stat.S_IMODE(file.stat().st_mode) != OWNER_ONLY:
+                file.chmod(OWNER_ONLY)
         except FileNotFoundError:
             return
         except PermissionError:
@@ -126,21 +147,6 @@ class SqliteStore(Store):
         return f"{self.path}{_QUARANTINED}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
-def damaged(path: Path, *, thorough: bool = False) -> bool:
-    """Whether a file is no sound database. A file that cannot be looked into, such as a locked one, is not.
-
-    Args:
-        path: the file.
-        thorough: compare indexes with their tables too, which takes longer.
-    """
-    try:
-        with closing(sqlite3.connect(path, timeout=LOCK_WITHIN)) as connection:
-            check = "integrity_check" if thorough else "quick_check"
-            return bool(connection.execute(f"PRAGMA {check}(1)").fetchone()[0] != "ok")
-    except sqlite3.Error as error:
-        return explain(error).damaged
-
-
 def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     # The driver must not begin transactions by itself, since it does so too late and without IMMEDIATE.
     connection.isolation_level = None
@@ -154,10 +160,3 @@ def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-def engine_to_look(path: Path) -> Engine:
-    """An engine that opens a file for reading only."""
-    return create_engine(
-        URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"}), hide_parameters=True
-    )

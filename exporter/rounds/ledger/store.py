@@ -39,6 +39,14 @@ class Store(ABC):
     def migrating(self) -> AbstractContextManager[Connection]:
         """A connection in a transaction that no other exporter's migration runs beside."""
 
+    @abstractmethod
+    def looking(self) -> AbstractContextManager[Connection]:
+        """A connection for somebody who only looks: nothing is prepared, made or changed."""
+
+    def damaged(self) -> bool:
+        """Whether what lies there is no sound database. Takes long; servers look after that themselves."""
+        return False
+
     def begin(self, connection: Connection) -> None:  # noqa: B027
         """Called at the start of every writing transaction, to wait for other writers."""
 

@@ -1,0 +1,189 @@
+"""Change detection in MariaDB and MySQL."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+
+from rounds.databases.session import Session
+from rounds.errors import CollectorError
+from rounds.tables.dialects.composed import ComposedDialect
+from rounds.tables.dialects.dialect import Column
+from rounds.tables.dialects.names import parts
+
+#: Bytes that a bucket may have as one string.
+_PACKED_MAX = 2**28
+#: Seconds for which a change's time is not yet final: it has a resolution of one second.
+_SETTLES = 2
+_HIGHEST = 2**63 - 1
+
+_INTEGERS = frozenset(["tinyint", "smallint", "mediumint", "int", "bigint"])
+#: Types whose text has no comma, so that it needs no length in front.
+_PLAIN = frozenset(
+    ["decimal", "double", "date", "datetime", "timestamp", "time", "year", "uuid", "inet4", "inet6", *_INTEGERS]
+)
+#: Types that are hashed as the number that they stand for.
+_NUMBERED = frozenset(["bit", "enum", "set"])
+_CHARACTERS = frozenset(["char", "varchar", "tinytext", "text", "mediumtext", "longtext"])
+#: Character sets whose bytes are those of UTF-8, so that text of them is hashed as it is.
+_UTF8 = frozenset(["utf8mb4", "utf8mb3", "utf8", "ascii"])
+_TYPE = re.compile(r"(\w+)(\([\d,]+\))?")
+
+_CANARIES = (
+    ("varchar(9) CHARACTER SET utf8mb4", "'e\u0301 \u00e9 \U0001f600'"),
+    ("varchar(9) CHARACTER SET latin1", "CONVERT('\u00e9 ' USING latin1)"),
+    ("varchar(9) CHARACTER SET utf8mb4", "''"),
+    ("varchar(9) CHARACTER SET utf8mb4", "NULL"),
+    ("bigint(20)", "-9223372036854775808"),
+    ("bigint(20) unsigned", "18446744073709551615"),
+    ("decimal(12,4)", "CAST('-1.5' AS DECIMAL(12,4))"),
+    ("double", "1e22"),
+    ("double", "0.1e0 + 0.2e0"),
+    ("float", "CAST(0.1e0 AS FLOAT)"),
+    ("datetime(6)", "TIMESTAMP'2024-02-29 23:59:59.000001'"),
+    ("time", "CAST('-01:02:03' AS TIME)"),
+    ("blob", "x'00ff'"),
+    ("int(11)", "NULL"),
+)
+
+
+class MariadbDialect(ComposedDialect):
+    """Change detection in MariaDB and MySQL.
+
+    The driver puts parameters into a statement's text, so the salt is set once as a variable of the session: the
+    statements that are run again and again do not hold it.
+    """
+
+    placeholder = "%s"
+    packs = True
+
+    def __init__(self, session: Session, table: str, salt: str) -> None:
+        super().__init__(session, table, salt)
+        self._parts = parts(table, 2)
+
+    def prepare(self) -> None:
+        """Keep the salt in the session, and let a bucket be as long as it needs to be."""
+        self.session.all(
+            "SET @rounds_row = CONCAT(%s, 'r'), @rounds_key = CONCAT(%s, 'k'), SESSION group_concat_max_len = %s",
+            (self.salt, self.salt, _PACKED_MAX),
+        )
+
+    def token(self) -> str | None:
+        """When the table was last changed, to the second. The server forgets it when it starts."""
+        database = self._parts[0] if len(self._parts) > 1 else None
+        rows = self.session.all(
+            "SELECT UPDATE_TIME, CREATE_TIME, NOW() FROM information_schema.TABLES"
+            " WHERE TABLE_SCHEMA = COALESCE(%s, DATABASE()) AND TABLE_NAME = %s AND ENGINE = 'InnoDB'",
+            (database, self._parts[-1]),
+        )
+        if len(rows) != 1:
+            return None
+        updated, created, now = rows[0]
+        if not isinstance(updated, datetime) or (now - updated).total_seconds() < _SETTLES:
+            return None
+        return f"{updated.isoformat()} {created.isoformat() if created else ''}"
+
+    def columns(self) -> tuple[Column, ...]:
+        """The table's columns."""
+        rows = self.session.all(f"SHOW FULL COLUMNS FROM {self.relation}")
+        return tuple(_column(str(name), _text(type_), collation, null) for name, type_, collation, null, *_ in rows)
+
+    def canary(self) -> str:
+        """Row hashes of constants of every kind."""
+        columns = [Column(f"c{index}", type_, False, True) for index, (type_, _) in enumerate(_CANARIES)]
+        selected = ", ".join(
+            f"{value} AS {self.quote(column.name)}" for column, (_, value) in zip(columns, _CANARIES, strict=True)
+        )
+        hashes = ", ".join(self.row_hash([column]) for column in columns)
+        row = self.session.all(f"SELECT {hashes}, {self.key_hash(columns)} FROM (SELECT {selected}) AS constants_")[0]
+        return hashlib.sha256(repr([int(value) for value in row]).encode()).hexdigest()[:16]
+
+    # --- expressions ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def relation(self) -> str:
+        """The table's name, quoted."""
+        return ".".join(map(self.quote, self._parts))
+
+    def quote(self, name: str) -> str:
+        """A name, quoted."""
+        return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+
+    def key_hash(self, key: Sequence[Column]) -> str:
+        """A keyed hash of the key."""
+        return self._hash("@rounds_key", key)
+
+    def row_hash(self, columns: Sequence[Column]) -> str:
+        """A keyed hash of these columns."""
+        return self._hash("@rounds_row", columns)
+
+    def label(self, key: Sequence[Column]) -> str:
+        """The key's text."""
+        texts = (f"COALESCE(CONVERT({self._label(column)} USING utf8mb4), 'NULL')" for column in key)
+        return "CONCAT(" + ", ', ', ".join(texts) + ")"
+
+    def cast(self, column: Column) -> str:
+        """A placeholder as a value of this column."""
+        kind, size = _kind(column)
+        if kind in _INTEGERS and "zerofill" not in column.type:
+            return f"CAST(%s AS {'UNSIGNED' if 'unsigned' in column.type else 'SIGNED'})"
+        if kind in _CHARACTERS:
+            text = f"CONVERT(%s USING {column.type.rpartition(' ')[2]})"
+            return f"TRIM(TRAILING ' ' FROM {text})" if kind == "char" else text
+        if kind in {"decimal", "date", "datetime", "time", "double", "float"} and "zerofill" not in column.type:
+            return f"CAST(%s AS {kind}{'' if kind in {'double', 'float'} else size})"
+        if kind == "timestamp":
+            return f"CAST(%s AS DATETIME{size})"
+        raise CollectorError("value", f"rows that are not in the table cannot be hashed: a column has the type {kind}")
+
+    def sum(self, value: str) -> str:
+        """The exact sum: a decimal."""
+        return f"SUM({value})"
+
+    def packed(self, key: str, row_hash: str) -> str:
+        """Keys and hashes of a group as one text."""
+        return f"GROUP_CONCAT(COALESCE({key}, 0), ',', {row_hash})"
+
+    def _hash(self, salt: str, columns: Sequence[Column]) -> str:
+        encoded = ", ".join(self._encoded(column) for column in columns)
+        return f"(CAST(CONV(LEFT(SHA2(CONCAT({salt}, {encoded}), 256), 16), 16, 10) AS UNSIGNED) & {_HIGHEST})"
+
+    def _encoded(self, column: Column) -> str:
+        text = self._label(column)
+        if _kind(column)[0] not in _CHARACTERS:
+            return f"IFNULL({text}, 'N'), ','"
+        if column.type.rpartition(" ")[2] not in _UTF8:
+            text = f"CONVERT({text} USING utf8mb4)"
+        return f"IFNULL(CONCAT(LENGTH({text}), ':', {text}), 'N')"
+
+    def _label(self, column: Column) -> str:
+        """What a column's text is made from."""
+        kind, _ = _kind(column)
+        name = self.quote(column.name)
+        if kind == "float":
+            return f"CAST({name} AS DOUBLE)"
+        if kind in _NUMBERED:
+            return f"({name} + 0)"
+        if kind in _PLAIN or kind in _CHARACTERS:
+            return name
+        return f"HEX({name})"
+
+
+def _column(name: str, type_: str, collation: str | None, null: str) -> Column:
+    kind = _TYPE.match(type_)
+    if collation and kind and kind[1] in _CHARACTERS:
+        type_ += f" CHARACTER SET {collation.partition('_')[0]}"
+    return Column(name, type_, bool(kind) and kind[1] in _INTEGERS, null == "YES")  # type: ignore[index]
+
+
+def _kind(column: Column) -> tuple[str, str]:
+    """The type's name, and its size in brackets or nothing."""
+    found = _TYPE.match(column.type)
+    return (found[1].lower(), found[2] or "") if found else ("", "")
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
