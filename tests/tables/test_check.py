@@ -107,7 +107,7 @@ def test_keys_kept_another_way_are_a_new_baseline(watch: Watch) -> None:
 
 def test_hashes_that_change_by_themselves_are_a_new_baseline(watch: Watch) -> None:
     with watch.ledger.writing() as connection:
-        connection.execute(update(WATCHED).values(canary="of another release"))
+        connection.execute(update(WATCHED).values(canary="of another release", token=None))
         connection.execute(update(BUCKET).values(digest=BUCKET.c.digest - 1))
     record = watch.check()
     assert (totals(record), record.rebaselines) == ([0, 0, 0], {"hashes": 1})
@@ -129,6 +129,7 @@ def lose_buckets(connection: Any) -> None:
 def test_a_damaged_record_is_a_new_baseline(watch: Watch, damage: Callable[[Any], None]) -> None:
     with watch.ledger.writing() as connection:
         damage(connection)
+        connection.execute(update(WATCHED).values(token=None))
     record = watch.check()
     assert (record.row_count, totals(record), record.rebaselines) == (6, [0, 0, 0], {"lost": 1})
     watch.patients.replace(rows(5))

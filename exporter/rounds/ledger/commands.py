@@ -146,7 +146,7 @@ def _export(connection: Connection, schemas: Sequence[Schema]) -> Iterator[str]:
 def _versions(connection: Connection) -> dict[str, int]:
     if not inspect(connection).has_table(VERSIONS.name):
         return {}
-    return {name: version for name, version in connection.execute(select(VERSIONS.c.component, VERSIONS.c.version))}
+    return dict(connection.execute(select(VERSIONS.c.component, VERSIONS.c.version)).all())
 
 
 def _present(connection: Connection, schemas: Sequence[Schema]) -> list[Table]:

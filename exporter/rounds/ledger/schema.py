@@ -87,7 +87,7 @@ def migrate(connection: Connection, schemas: Sequence[Schema]) -> None:
         ConfigError: the ledger was written by a newer version of Rounds.
     """
     _create(connection, [VERSIONS])
-    found = {name: version for name, version in connection.execute(select(VERSIONS.c.component, VERSIONS.c.version))}
+    found = dict(connection.execute(select(VERSIONS.c.component, VERSIONS.c.version)).all())
     newer = newer_components(found, schemas)
     if newer:
         told = (

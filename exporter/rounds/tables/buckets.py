@@ -34,7 +34,7 @@ def read(connection: Connection, table: str, buckets: Iterable[int]) -> Iterator
     Raises:
         DamagedError: one is not what was stored.
     """
-    for batch in _batches(buckets):
+    for batch in batched(buckets):
         statement = select(BUCKET).where(BUCKET.c.table_name == table, BUCKET.c.bucket.in_(batch))
         for row in connection.execute(statement):
             try:
@@ -48,7 +48,7 @@ def read(connection: Connection, table: str, buckets: Iterable[int]) -> Iterator
 
 def replace(connection: Connection, table: str, packed: Iterable[Packed]) -> None:
     """Put buckets in the place of those with the same numbers."""
-    for batch in _batches(packed):
+    for batch in batched(packed):
         remove(connection, table, (each.bucket for each in batch))
         connection.execute(insert(BUCKET), [{"table_name": table, **vars(each)} for each in batch])
 
@@ -59,11 +59,12 @@ def remove(connection: Connection, table: str, buckets: Iterable[int] | None = N
     if buckets is None:
         connection.execute(whole)
         return
-    for batch in _batches(buckets):
+    for batch in batched(buckets):
         connection.execute(whole.where(BUCKET.c.bucket.in_(batch)))
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+def batched(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Lists of as many buckets as are handled at once."""
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, _BATCH)):
         yield batch

@@ -11,7 +11,7 @@ from rounds.tables.buckets import DamagedError
 from rounds.tables.config import WatchedTable
 from rounds.tables.dialects import dialect_for
 from rounds.tables.digests import Digests
-from rounds.tables.plan import identify, known_plan, make_plan, resolve, settings
+from rounds.tables.plan import identify, known_plan, make_plan, resolve
 from rounds.tables.record import Identity, Reason, Record
 from rounds.tables.spool import Spool
 from rounds.tables.strategy import Findings
@@ -36,14 +36,15 @@ def check(watched: WatchedTable, session: Session, ledger: Ledger, now: float) -
         known = record.load(connection, watched.name)
     dialect = dialect_for(session, watched.table, ledger.salt)
     dialect.prepare()
+    key, columns = resolve(watched, dialect.columns())
+    identity = identify(watched, dialect, key, columns)
     # Before the scan: what is committed in between makes the next token another one, and is looked at then.
     token = dialect.token()
-    if known and _unchanged(watched, known, token, now):
+    if known and _unchanged(watched, known, identity, token, now):
         news = dataclasses.replace(known, checked_at=now, unchanged_total=known.unchanged_total + 1)
         with ledger.writing() as connection:
             return record.store(connection, news)
-    key, columns = resolve(watched, dialect.columns())
-    identity = identify(watched, dialect, key, columns)
+    identity = dataclasses.replace(identity, canary=dialect.canary())
     with Spool(ledger.folder) as spool:
         strategy = Digests(dialect, ledger, watched.name, spool, watched.journal_max)
         reason = _incomparable(known, identity) if known else None
@@ -64,10 +65,11 @@ def check(watched: WatchedTable, session: Session, ledger: Ledger, now: float) -
         return _commit(ledger, news, findings)
 
 
-def _unchanged(watched: WatchedTable, known: Record, token: str | None, now: float) -> bool:
-    """Whether the database's word is enough: it gave one, about the same settings, and is not trusted for too long."""
+def _unchanged(watched: WatchedTable, known: Record, identity: Identity, token: str | None, now: float) -> bool:
+    """Whether the database's word is enough: it gave one, of the same columns, and is not trusted for too long."""
     fresh = 0 <= now - known.scanned_at < watched.full_check_every
-    return fresh and token is not None and token == known.token and settings(watched) == known.identity.settings
+    same = dataclasses.replace(identity, canary=known.identity.canary) == known.identity
+    return fresh and same and token is not None and token == known.token
 
 
 def _incomparable(known: Record, identity: Identity) -> Reason | None:

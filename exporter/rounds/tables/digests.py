@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rounds.ledger.ledger import Ledger
 from rounds.tables import buckets
-from rounds.tables.buckets import DamagedError
+from rounds.tables.buckets import DamagedError, batched
 from rounds.tables.compare import Changes
 from rounds.tables.dialects.dialect import Dialect, Plan
 from rounds.tables.layout import Pairs
@@ -53,15 +53,18 @@ class Digests:
                 bucket for bucket, digest in sums.items() if keys_only or known.get(bucket) != (digest.rows, digest.sum)
             ]
             # Half of the table in pieces costs as much as the whole at once.
-            asked = differing if 2 * len(differing) <= len(sums) else None
-            read = set()
-            for bucket, pairs in self._dialect.pairs(plan, asked) if differing else ():
-                read.add(bucket)
-                old = next((found for _, found in buckets.read(connection, self._table, [bucket])), Pairs())
-                changes.compare(bucket, old, pairs, keys_only=keys_only)
-                self._spool.add(bucket, pairs)
-            looked_at = known.keys() if asked is None and differing else (known.keys() - sums.keys()) | set(differing)
-            gone = sorted((looked_at & known.keys()) - read)
+            whole = 2 * len(differing) > len(sums)
+            if differing:
+                for bucket, pairs in self._dialect.pairs(plan, None if whole else differing):
+                    self._spool.add(bucket, pairs)
+            looked_at = known.keys() if whole else (known.keys() - sums.keys()) | set(differing)
+            gone = sorted((looked_at & known.keys()) - set(self._spool.buckets))
+            # Compared once all is read: the source does not wait for it.
+            for batch in batched(self._spool):
+                old = dict(buckets.read(connection, self._table, [each.bucket for each in batch]))
+                for each in batch:
+                    new = Pairs.unpack(each.pairs)
+                    changes.compare(each.bucket, old.get(each.bucket, Pairs()), new, keys_only=keys_only)
             for bucket, pairs in buckets.read(connection, self._table, gone):
                 changes.compare(bucket, pairs, Pairs())
         counts = changes.counts

@@ -6,6 +6,7 @@ The file, ``monitor_state.json``, holds ``timestamp`` (local time, ISO 8601) and
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -78,7 +79,7 @@ def take_over(
     single = key[0].integer
     layout = choose_layout(watched, len(rows), min(ids, default=0), max(ids, default=0), single=single)
     plan = Plan(key, columns, layout, key_max=watched.key_max and single)
-    identity = identify(watched, dialect, key, columns)
+    identity = dataclasses.replace(identify(watched, dialect, key, columns), canary=dialect.canary())
     with Spool(ledger.folder) as spool:
         for bucket, pairs in dialect.hashes(plan, rows):
             spool.add(bucket, pairs)

@@ -29,7 +29,7 @@ class Identity:
         key_identity: the key's columns, how they are hashed, and how they are kept.
         column_identity: the compared columns with their types.
         canary: hashes of constants.
-        settings: the part of the configuration that decides what a scan finds.
+        settings: what else the configuration says of a scan.
     """
 
     relation: str

@@ -59,7 +59,7 @@ class Spool:
         self._index.clear()
 
     def __iter__(self) -> Iterator[Packed]:
-        """The buckets, in the order in which they came. Once."""
+        """The buckets, in the order in which they came. One iteration at a time."""
         self._file.seek(0)
         for bucket, rows, digest, size in self._index:
             yield Packed(bucket, rows, digest, self._file.read(size))
