@@ -68,7 +68,7 @@ _Result = Callable[[], dict[str, Any]]
 
 def _check(task: dict[str, Any]) -> Callable[[], _Result]:
     # All that the exporter imports, as it is in memory for users too.
-    import rounds.cli  # noqa: F401, PLC0415
+    import rounds.cli  # noqa: PLC0415
     import rounds.server  # noqa: F401, PLC0415
     from rounds.databases.databases import Databases  # noqa: PLC0415
     from rounds.ledger.ledger import open_ledger  # noqa: PLC0415
@@ -110,8 +110,7 @@ def _check(task: dict[str, Any]) -> Callable[[], _Result]:
 def _source(given: dict[str, Any]) -> Any:
     from rounds.sources import MariadbSource, SnowflakeSource  # noqa: PLC0415
 
-    kind = {"mariadb": MariadbSource, "snowflake": SnowflakeSource}[given["kind"]]
-    return kind.model_validate(given)
+    return (MariadbSource if given["kind"] == "mariadb" else SnowflakeSource).model_validate(given)
 
 
 def _pull(task: dict[str, Any]) -> Callable[[], _Result]:

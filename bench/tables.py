@@ -63,7 +63,7 @@ class Case:
 
     def median(self, name: str) -> float:
         """The median of one of the figures of the runs."""
-        return statistics.median(getattr(run, name) for run in self.runs)
+        return float(statistics.median(getattr(run, name) for run in self.runs))
 
     @property
     def ratio(self) -> float | None:
@@ -161,7 +161,8 @@ class Bench:
     def _run(self, kind: str, folder: str, kept: str, **more: str) -> Run:
         """A run in a process of its own."""
         server = self._server
-        task = {"work": kind, "folder": folder, "source": server.source, "table": server.table, "now": self._now, **more}
+        about = {"source": server.source, "table": server.table, "now": self._now}
+        task = {"work": kind, "folder": folder, **about, **more}
         with subprocess.Popen(this("--work"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             if not process.stdin or not process.stdout:
                 raise TypeError
@@ -195,9 +196,9 @@ def _reladiff(program: Path, server: Mariadb, changed: Changed | None) -> Run:
         seconds, sent = time.perf_counter() - begin, server.sent() - before
         output.seek(0)
         lines = [json.loads(line) for line in output if line.startswith("[")]
-    signs: dict[str, Counter[str]] = {sign: Counter(str(row[0]) for mark, row in lines if mark == sign) for sign in "+-"}
-    both = signs["+"] & signs["-"]
-    counts = {"inserted": signs["+"] - both, "deleted": signs["-"] - both, "modified": both}
+    came, gone = (Counter(str(row[0]) for sign, row in lines if sign == wanted) for wanted in "+-")
+    both = came & gone
+    counts = {"inserted": came - both, "deleted": gone - both, "modified": both}
     found = {kind: keys.total() for kind, keys in counts.items()}
     run = Run(seconds, usage.ru_utime + usage.ru_stime, 0, usage.ru_maxrss / 1024, found, sent=sent)
     _verify(run, changed)
@@ -217,7 +218,10 @@ def _verify(run: Run, changed: Changed | None, *, listed: bool = False) -> None:
 
 # --- what is printed --------------------------------------------------------------------------------------------------
 
-_HEAD = f"{'':24}{'wall s':>9}{'/ floor':>9}{'/ pull':>9}{'CPU s':>9}{'before':>8}{'peak':>8}{'rows read':>12}{'sent':>10}{'kept':>8}"
+_HEAD = (
+    f"{'':24}{'wall s':>9}{'/ floor':>9}{'/ pull':>9}{'CPU s':>9}"
+    f"{'before':>8}{'peak':>8}{'rows read':>12}{'sent':>10}{'kept':>8}"
+)
 
 
 def _lines(cases: Sequence[Case], pull: Case | None) -> Iterator[str]:
