@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.certificates import Authority
+from support.fakesnow import FakesnowServer, fakesnow_server
 from support.mariadb import MariadbServer, mariadb_server
 from support.postgresql import PostgresqlServer, postgresql_server
 
@@ -28,4 +29,11 @@ def mariadb() -> Iterator[MariadbServer]:
 def postgresql() -> Iterator[PostgresqlServer]:
     """A PostgreSQL server for all tests; each makes databases of its own in it."""
     with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fakesnow() -> Iterator[FakesnowServer]:
+    """A stand-in for Snowflake for all tests; each makes databases of its own in it."""
+    with fakesnow_server() as server:
         yield server

@@ -76,6 +76,12 @@ class SnowflakeSource(_Base):
     warehouse: str | None = None
     database: str | None = None
     role: str | None = None
+    host: str | None = None
+    """The host to connect to instead of the account's own: a private link, a gateway, a test server."""
+    port: Port | None = None
+    """Its port; that of the protocol when absent."""
+    protocol: Literal["https", "http"] = "https"
+    """``http`` sends credentials in the clear, and is for test servers."""
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:

@@ -7,23 +7,26 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DASHBOARDS = ROOT / "grafana" / "dashboards"
+GRAFANA = ROOT / "grafana"
 if __name__ == "__main__":  # as a script its own folder is searched, not the repository
     sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
-from grafana.src import exporter, services  # noqa: E402 - after the path is set
+from grafana.src import exporter, journal, services, tables  # noqa: E402 - after the path is set
 
 
 def generated() -> dict[Path, str]:
     """The text of each file. Grafana makes a folder of each directory."""
-    folder = DASHBOARDS / "Rounds"
-    return {folder / f"{module.UID}.json": module.dashboard() for module in (services, exporter)}
+    always = GRAFANA / "dashboards" / "Rounds"
+    texts = {always / f"{module.UID}.json": module.dashboard() for module in (services, tables, exporter)}
+    for kind in journal.KINDS:
+        texts[GRAFANA / "journal" / kind / "Rounds" / f"{journal.UID}.json"] = journal.dashboard(kind)
+    return texts
 
 
 def differing() -> list[Path]:
     """Files that are missing, differ, or are made by no code."""
     wanted = generated()
-    strangers = [file for file in sorted(DASHBOARDS.rglob("*.json")) if file not in wanted]
+    strangers = [file for file in sorted(GRAFANA.rglob("*.json")) if file not in wanted]
     return strangers + [
         file for file, text in wanted.items() if not file.is_file() or file.read_text(encoding="utf-8") != text
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from grafana.src import limits
+from grafana.src.counters import risen
 from grafana.src.kit import (
+    BARS,
     DEGRADED,
     DOWN,
     NEUTRAL,
@@ -32,15 +34,20 @@ UID = "exporter"
 COLLECTOR = 'collector=~"$collector"'
 #: How the rules and prometheus.yml call the exporter.
 JOB = 'job="rounds"'
-#: Collectors are called like their domains.
-COLLECTOR_COLOURS = dict(zip(("services", "tables", "apr", "syncs", "emr"), PARTS, strict=False))
+#: Collectors are called like their domains, or like the domain and what they are of, such as `tables/patients`.
+DOMAIN_COLOURS = dict(zip(("services", "tables", "apr", "syncs", "emr"), PARTS, strict=False))
+COLLECTOR_SHADES = {f"{domain}/": colour for domain, colour in DOMAIN_COLOURS.items()}
 
 WORKS: Texts = {1: ("works", UP), 0: ("fails", DOWN)}
+UP_OR_DOWN: Texts = {1: ("up", UP), 0: ("down", DOWN)}
 ALL_COLLECTORS = link_to(UID, "Show all collectors", collector="$__all")
 ONE_COLLECTOR = link_to(UID, "Show this collector", collector="${__field.labels.collector}")
 ROW_COLLECTOR = link_to(UID, "Show this collector", collector="${__data.fields.Collector}")
 SERVICES = link_to("services", "Look at the services")
+TABLES = link_to("tables", "Look at the tables")
 
+#: Without any source, none is down.
+SOURCES_DOWN = f"count(rounds_source_up{{{JOB}}} == 0) or 0 * count(up{{{JOB}}})"
 SINCE_SUCCESS = f"time() - rounds_collector_last_success_timestamp_seconds{{{COLLECTOR}}}"
 
 
@@ -69,7 +76,7 @@ def now() -> Row:
             title,
             text,
             [Query(expr)],
-            (4, 4),
+            (3, 4),
             no_value=NO_DATA,
             unit="none",
             decimals=0,
@@ -87,10 +94,10 @@ def now() -> Row:
                 "Whether Prometheus gets an answer from the exporter. While it does not, nothing is known of what it "
                 "watches: look at its log and start it again.",
                 [Query(f"min(up{{{JOB}}})")],
-                (4, 4),
+                (3, 4),
                 no_value="not scraped",
                 unit="none",
-                texts={1: ("up", UP), 0: ("down", DOWN)},
+                texts=UP_OR_DOWN,
                 steps=((None, UNKNOWN),),
                 link=SERVICES,
             ),
@@ -113,7 +120,7 @@ def now() -> Row:
                 "Whether the last attempt to load the configuration succeeded. `rounds check-config` says what is "
                 "wrong; until then the one before stays in use.",
                 [Query(f"min(rounds_config_last_reload_successful{{{JOB}}})")],
-                (4, 4),
+                (3, 4),
                 no_value=NO_DATA,
                 unit="none",
                 texts={1: ("loaded", UP), 0: ("refused", DOWN)},
@@ -121,8 +128,28 @@ def now() -> Row:
                 link=ALL_COLLECTORS,
             ),
             card(
+                108,
+                "Sources down",
+                "Sources that could not be used when a collector last tried. All collectors that read them fail with "
+                "them.",
+                SOURCES_DOWN,
+            ),
+            stat_panel(
+                109,
+                "Ledger",
+                "Whether what lasts can be kept: counters, journal, what is known of tables. While it is down nothing "
+                "that needs it is collected. None: no domain that needs one is configured.",
+                [Query(f"min(rounds_ledger_up{{{JOB}}})")],
+                (3, 4),
+                no_value="none",
+                unit="none",
+                texts=UP_OR_DOWN,
+                steps=((None, UNKNOWN),),
+                link=TABLES,
+            ),
+            card(
                 105,
-                "Messages not sent",
+                "Messages lost",
                 "Notifications that Alertmanager gave up on in the last 10 minutes. Its log names the cause; a wrong "
                 "secret and a limit of the receiver are the usual ones.",
                 undelivered,
@@ -174,7 +201,7 @@ def now() -> Row:
                         width=110,
                     ),
                 ],
-                (24, 6),
+                (24, 8),
                 no_value="No collector is known: is the exporter up?",
                 sort=("Last success", True),
             ),
@@ -200,7 +227,7 @@ def history() -> Row:
                     Query(f"min(up{{{JOB}}})", "exporter"),
                     Query(of_collector("rounds_collector_success"), "collector {{collector}}"),
                 ],
-                (24, 6),
+                (24, 8),
                 no_value="Nothing is known in this time: is the exporter scraped?",
                 texts=WORKS,
             ),
@@ -212,14 +239,18 @@ def history() -> Row:
                 [
                     Query(of_collector("rounds_collector_duration_seconds"), "{{collector}}"),
                     Query(
-                        of_collector("rounds_collector_interval_seconds"), "interval of {{collector}}", limit=DEGRADED
+                        of_collector("rounds_collector_interval_seconds"),
+                        "interval of {{collector}}",
+                        limit=DEGRADED,
+                        listed=False,
                     ),
                 ],
                 (12, 8),
                 no_value="No run in this time",
                 unit="s",
                 log=True,
-                colours=COLLECTOR_COLOURS,
+                colours=DOMAIN_COLOURS,
+                shades=COLLECTOR_SHADES,
             ),
             graph(
                 203,
@@ -228,12 +259,38 @@ def history() -> Row:
                 "without a break is a collector that fails: read its error with `rounds status`.",
                 [
                     Query(f"max by (collector) ({SINCE_SUCCESS})", "{{collector}}"),
-                    Query(stale_after(), "stale: {{collector}}", limit=DOWN),
+                    Query(stale_after(), "stale: {{collector}}", limit=DOWN, listed=False),
                 ],
                 (12, 8),
                 no_value="No success in this time",
                 unit="s",
-                colours=COLLECTOR_COLOURS,
+                log=True,
+                colours=DOMAIN_COLOURS,
+                shades=COLLECTOR_SHADES,
+            ),
+            timeline(
+                207,
+                "Sources",
+                "Whether each source could be used when a collector last tried; while it fails, so do all that read "
+                "it. A gap is time in which nothing is known.",
+                [Query(f"min by (source) (rounds_source_up{{{JOB}}})", "{{source}}")],
+                (12, 7),
+                no_value="No source has been used: none is configured, or the exporter was not up",
+                texts=UP_OR_DOWN,
+            ),
+            graph(
+                208,
+                "Queries to sources",
+                "Statements that each source was sent. A warehouse costs by these: it is woken up for them. If they "
+                "are many, give tables longer intervals.",
+                [Query(risen(f"rounds_source_queries_total{{{JOB}}}", "source"), "{{source}}")],
+                (12, 7),
+                no_value="No source has been used: none is configured, or the exporter was not up",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                decimals=0,
+                soft_maximum=1,
             ),
             graph(
                 204,
@@ -266,7 +323,8 @@ def history() -> Row:
                 no_value="No run in this time",
                 unit="cpm",
                 soft_maximum=1,
-                colours=COLLECTOR_COLOURS,
+                colours=DOMAIN_COLOURS,
+                shades=COLLECTOR_SHADES,
             ),
             graph(
                 206,
@@ -278,7 +336,8 @@ def history() -> Row:
                 no_value="No run in this time",
                 unit="short",
                 style="area",
-                colours=COLLECTOR_COLOURS,
+                colours=DOMAIN_COLOURS,
+                shades=COLLECTOR_SHADES,
             ),
         ],
     )
@@ -330,6 +389,71 @@ def delivery() -> list[Panel]:
             unit="cpm",
             style="bars",
             colours={"failed": DOWN, **dict(zip(("email", "slack", "webhook"), PARTS, strict=False))},
+        ),
+    ]
+
+
+def storage() -> list[Panel]:
+    """Where what is known comes from, and where it is kept."""
+    source = f"rounds_source_queries_total{{{JOB}}}"
+    ledger = "max by (instance) (rounds_ledger_%s{%s})"
+    return [
+        grid(
+            310,
+            "Sources",
+            "Each source: whether it could be used when a collector last tried, and the statements that it was sent. "
+            "Read an error with `rounds status`.",
+            [
+                Column("Source", "source", label=True),
+                Column(
+                    "State", f"min by (source) (rounds_source_up{{{JOB}}})", texts=UP_OR_DOWN, unit="none", width=90
+                ),
+                *(
+                    Column(
+                        f"Queries, {words}",
+                        f"max by (source) (increase({source}[{window}]))",
+                        unit="locale",
+                        decimals=0,
+                        width=130,
+                    )
+                    for words, window in (("1 h", "1h"), ("24 h", "1d"))
+                ),
+            ],
+            (9, 6),
+            no_value="No source has been used",
+            sort=("Source", False),
+        ),
+        grid(
+            311,
+            "Ledger",
+            "Where counters, journal and what is known of tables are kept. Its size follows the watched tables' rows. "
+            "Quarantined: corrupt files that were moved aside; changes before that are not known. Delete them once "
+            "nobody needs them.",
+            [
+                Column("Exporter", "instance", label=True),
+                Column("State", ledger % ("up", JOB), texts=UP_OR_DOWN, unit="none", width=90),
+                Column("Size", ledger % ("size_bytes", JOB), unit="bytes", decimals=1, width=100),
+                Column(
+                    "Last commit",
+                    f"1000 * {ledger % ('last_commit_timestamp_seconds', JOB)}",
+                    unit="dateTimeFromNow",
+                    width=150,
+                ),
+                Column("Commits", ledger % ("commits_total", JOB), unit="locale", decimals=0, width=100),
+                Column(
+                    "Created", f"1000 * {ledger % ('created_timestamp_seconds', JOB)}", unit="dateTimeAsIso", width=180
+                ),
+                Column(
+                    "Quarantined",
+                    ledger % ("quarantined_files", JOB),
+                    unit="none",
+                    steps=((None, "text"), (1, DEGRADED)),
+                    width=110,
+                ),
+            ],
+            (15, 6),
+            no_value="There is no ledger: no domain that needs one is configured",
+            sort=("Exporter", False),
         ),
     ]
 
@@ -433,5 +557,5 @@ def dashboard() -> str:
         "Prometheus and Alertmanager.",
         variables=[Variable("collector", "Collector", "rounds_collector_interval_seconds")],
         alerts='component="exporter",alertname!="Watchdog"',
-        rows=[now(), history(), Row(300, "Detail", [*delivery(), *process()])],
+        rows=[now(), history(), Row(300, "Detail", [*storage(), *delivery(), *process()])],
     )

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any, Literal
 
-from grafana_foundation_sdk.builders import bargauge, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, stat, statetimeline, table, text, timeseries
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus as prometheus_builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common, prometheus, units
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import text as text_models
 
 # Colours by meaning. A state is also written wherever it is coloured, for whoever cannot tell red from green.
 UP = "semi-dark-green"
@@ -30,6 +32,8 @@ UNKNOWN = "#7b8087"
 QUIET = "#3b424c"
 #: What is neither good nor bad: counts, sizes, settings.
 NEUTRAL = "semi-dark-blue"
+#: Rows that came. Between green and blue, and dark enough to be read on white.
+INSERTED = "#3a9fae"
 #: For parts of a whole that have no state: neighbours differ, and none is a state's colour.
 PARTS = ("#5794f2", "#b877d9", "#8ab8ff", "#7c2ea3", "#56b6c2", "#1f60c4", "#deb6f2", "#2f7f8f", "#c0d8ff", "#8f3bb8")
 
@@ -37,10 +41,15 @@ NO_DATA = "no data"
 COLUMNS = 24
 TAG = "rounds"
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+#: The uid of the provisioned data source of the ledger, where there is one.
+JOURNAL_UID = "journal"
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
 PROBES_STEP = "30s"
+
+#: Into how many bars the time shown is cut at most, where each has a sum of its own.
+BARS = 72
 
 Panel = models.Panel
 Steps = Sequence[tuple[float | None, str]]
@@ -62,12 +71,14 @@ class Query:
         legend: the name of its series, with labels as ``{{label}}``.
         step: the shortest step, where that of the data source is too short.
         limit: the colour in which its series are drawn as dashed limits; None for ordinary ones.
+        listed: whether the legend names its series.
     """
 
     expr: str
     legend: str = ""
     step: str | None = None
     limit: str | None = None
+    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,11 @@ def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
     """A link to a dashboard, with its time, data source and some variables set."""
     chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
     return title, f"/d/{uid}?${{__url_time_range}}&${{datasource:queryparam}}{chosen}"
+
+
+def journal_source(kind: str) -> common.DataSourceRef:
+    """The ledger as Grafana's data source of this kind, such as `mysql`."""
+    return common.DataSourceRef(type_val=kind, uid=JOURNAL_UID)
 
 
 def stat_panel(
@@ -205,9 +221,11 @@ def graph(
     *,
     no_value: str,
     unit: str,
-    style: Literal["lines", "area", "bars"] = "lines",
+    style: Literal["lines", "steps", "area", "bars"] = "lines",
+    points: int | None = None,
     colour: str | None = None,
     colours: Mapping[str, str] | None = None,
+    shades: Mapping[str, str] | None = None,
     limits: Steps = (),
     log: bool = False,
     minimum: float | None = 0,
@@ -225,9 +243,12 @@ def graph(
         size: columns and rows of the grid.
         no_value: what is said where nothing was found.
         unit: of the values.
-        style: lines that are compared, or areas or bars that are parts of a sum.
+        style: lines that are compared, steps where a value holds until the next, or areas or bars that are parts of a
+            sum.
+        points: into how many slices the time shown is cut at most; None for as many as there are pixels.
         colour: of all series, where they are of one kind; None for the palette, which tells them apart.
         colours: of series by their name.
+        shades: of series by how their name begins, each a shade of that colour.
         limits: dashed lines at fixed values.
         log: whether the axis is logarithmic.
         minimum: where the axis begins; None for wherever the values do.
@@ -239,10 +260,12 @@ def graph(
         timeseries.Panel()
         .draw_style(common.GraphDrawStyle.BARS if style == "bars" else common.GraphDrawStyle.LINE)
         # An area without a line: that of a part which is 0 would lie on the part below and seem to be a value.
-        .line_width(1 if style == "lines" else 0)
+        .line_width({"lines": 1, "steps": 2, "area": 0, "bars": 0}[style])
         # Parts of a whole hold until the next value; slopes between them would show sums that never were.
-        .line_interpolation(common.LineInterpolation.STEP_AFTER if style == "area" else common.LineInterpolation.LINEAR)
-        .fill_opacity({"lines": 0, "area": 60, "bars": 85}[style])
+        .line_interpolation(
+            common.LineInterpolation.STEP_AFTER if style in {"area", "steps"} else common.LineInterpolation.LINEAR
+        )
+        .fill_opacity({"lines": 0, "steps": 0, "area": 60, "bars": 85}[style])
         .show_points(common.VisibilityMode.NEVER)
         .span_nulls(False)
         .legend(_legend())
@@ -251,7 +274,9 @@ def graph(
     )
     if soft_maximum is not None:
         builder.axis_soft_max(soft_maximum)
-    if style != "lines":
+    if points is not None:
+        builder.max_data_points(points)
+    if style in {"area", "bars"}:
         builder.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     if log:
         scale = common_builders.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10)
@@ -269,14 +294,27 @@ def graph(
         defaults.thresholds = _thresholds(limits)
     if link:
         defaults.links = [_data_link(link)]
-    overrides = [_override("byName", name, color=_fixed(colour)) for name, colour in (colours or {}).items()]
-    for target, query in zip(panel.targets, queries, strict=True):
+    _overrides(panel, _series_looks(panel.targets, queries, colours or {}, shades or {}))
+    return panel
+
+
+def _series_looks(
+    targets: Sequence[Any], queries: Sequence[Query], colours: Mapping[str, str], shades: Mapping[str, str]
+) -> list[models.DashboardFieldConfigSourceOverrides]:
+    """How single series differ from the others. The later of two goes before."""
+    looks = [_override("byName", name, color=_fixed(colour)) for name, colour in colours.items()]
+    for beginning, colour in shades.items():
+        looks.append(_override("byRegexp", f"^{beginning}.*", color={"mode": "shades", "fixedColor": colour}))
+    for target, query in zip(targets, queries, strict=True):
+        drawn: dict[str, Any] = {}
         if query.limit:
             dashes = {"fill": "dash", "dash": [8, 6]}
-            look = {"color": _fixed(query.limit), "custom.lineStyle": dashes, "custom.fillOpacity": 0}
-            overrides.append(_override("byFrameRefID", _ref(target), **look))
-    _overrides(panel, overrides)
-    return panel
+            drawn |= {"color": _fixed(query.limit), "custom.lineStyle": dashes, "custom.fillOpacity": 0}
+        if not query.listed:
+            drawn["custom.hideFrom"] = {"legend": True, "tooltip": False, "viz": False}
+        if drawn:
+            looks.append(_override("byFrameRefID", _ref(target), **drawn))
+    return looks
 
 
 def bars(
@@ -357,6 +395,45 @@ def grid(
     return panel
 
 
+def note(number: int, title: str, description: str, content: str, size: tuple[int, int]) -> Panel:
+    """Words that need no query, in Markdown."""
+    builder = text.Panel().mode(text_models.TextMode.MARKDOWN).content(content)
+    panel = builder.title(title).description(description).id(number).build()
+    panel.grid_pos = models.GridPos(w=size[0], h=size[1])
+    return panel
+
+
+def repeated(panel: Panel, variable: str, beside: int) -> Panel:
+    """The panel once for each selected value of a variable, so many of them beside each other. Takes a whole line."""
+    panel.repeat, panel.repeat_direction, panel.max_per_row = variable, "h", beside
+    return panel
+
+
+def sql_grid(
+    number: int,
+    title: str,
+    description: str,
+    columns: Sequence[Column],
+    size: tuple[int, int],
+    *,
+    source: common.DataSourceRef,
+    sql: str,
+    no_value: str,
+) -> Panel:
+    """A table: the rows that an SQL query gives, in its order. The source of a column is one of the query's."""
+    builder = table.Panel().show_header(True).cell_height(common.TableCellHeight.SM)
+    panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit="short")
+    panel.datasource, panel.targets = source, [_SqlQuery(source, sql)]
+    organize = {
+        "excludeByName": {},
+        "indexByName": {column.source: place for place, column in enumerate(columns)},
+        "renameByName": {column.source: column.title for column in columns},
+    }
+    panel.transformations = [models.DataTransformerConfig(id_val="organize", options=organize)]
+    _overrides(panel, [_column_override(column) for column in columns])
+    return panel
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of the dashboard. Its panels are placed left to right, and below where they no longer fit."""
@@ -373,17 +450,59 @@ class Variable:
     Attributes:
         name: as queries call it.
         label: as people read it.
-        source: a selector of series that carry a label of this name.
+        source: a selector of series that carry the label.
+        values: the label, where it is not called like the variable.
+        part: a regular expression whose group is the part of the label that is the value; empty for all of it.
     """
 
     name: str
     label: str
     source: str
+    values: str = ""
+    part: str = ""
 
     @property
     def query(self) -> str:
         """What the data source is asked."""
-        return f"label_values({self.source}, {self.name})"
+        return f"label_values({self.source}, {self.values or self.name})"
+
+
+@dataclass(frozen=True)
+class SqlVariable:
+    """A variable whose values an SQL query gives.
+
+    Attributes:
+        name: as queries call it.
+        label: as people read it.
+        source: who is asked.
+        query: what.
+    """
+
+    name: str
+    label: str
+    source: common.DataSourceRef
+    query: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that is marked in graphs at the time that its series tells, in milliseconds.
+
+    Attributes:
+        name: of the switch at the top that shows and hides these marks.
+        expr: PromQL whose values are the times.
+        title: of one mark, with labels as ``{{label}}``.
+        text: what is told below it.
+        colour: of the marks.
+        shown: whether they are shown until somebody hides them.
+    """
+
+    name: str
+    expr: str
+    title: str
+    text: str
+    colour: str
+    shown: bool = True
 
 
 def render(
@@ -391,9 +510,10 @@ def render(
     title: str,
     description: str,
     *,
-    variables: Sequence[Variable],
+    variables: Sequence[Variable | SqlVariable],
     alerts: str,
     rows: Sequence[Row],
+    marks: Sequence[Mark] = (),
     time_from: str = "now-1h",
 ) -> str:
     """A whole dashboard as the text of its file. ``alerts`` selects the alerts that are marked in its graphs."""
@@ -422,15 +542,17 @@ def render(
             .enable(True)
             .icon_color(DOWN)
             .expr(f'ALERTS{{alertstate="firing",{alerts}}}')
-            .title_format("{{alertname}} {{check}}{{collector}}")
+            .title_format("{{alertname}} {{check}}{{table}}{{collector}}{{source}}")
             .text_format("{{severity}}")
             .tag_keys("alertname,severity")
             .step("30s")
         )
         .with_variable(_datasource_variable())
     )
+    for mark in marks:
+        builder.annotation(_mark(mark))
     for variable in variables:
-        builder.with_variable(_query_variable(variable))
+        builder.with_variable(_query_variable(variable) if isinstance(variable, Variable) else _sql_variable(variable))
     dashboard = builder.build()
     dashboard.panels = list(_placed(rows))
     return encode(dashboard)
@@ -487,21 +609,57 @@ def _datasource_variable() -> builders.DatasourceVariable:
     return builders.DatasourceVariable("datasource").label("Data source").type("prometheus").current(current)
 
 
+def _mark(mark: Mark) -> builders.AnnotationQuery:
+    return (
+        builders.AnnotationQuery()
+        .name(mark.name)
+        .datasource(DATASOURCE)
+        .enable(mark.shown)
+        .icon_color(mark.colour)
+        .expr(mark.expr)
+        .title_format(mark.title)
+        .text_format(mark.text)
+        .use_value_for_time(True)
+        # Marks that are no further apart become one with a length.
+        .step("60s")
+    )
+
+
 def _query_variable(variable: Variable) -> builders.QueryVariable:
+    query: dict[str, object] = {"query": variable.query, "refId": variable.name}
+    # Also what has no such label, so that "All" hides nothing.
+    builder = _choice(variable, DATASOURCE).query(query).definition(variable.query).all_value(".*")
+    return builder.regex(variable.part) if variable.part else builder
+
+
+def _sql_variable(variable: SqlVariable) -> builders.QueryVariable:
+    return _choice(variable, variable.source).query(variable.query).definition(variable.query)
+
+
+def _choice(variable: Variable | SqlVariable, source: common.DataSourceRef) -> builders.QueryVariable:
+    """A variable of which one, some or all values can be selected."""
     return (
         builders.QueryVariable(variable.name)
         .label(variable.label)
-        .datasource(DATASOURCE)
-        .query({"query": variable.query, "refId": variable.name})
-        .definition(variable.query)
+        .datasource(source)
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        # Also what has no such label, so that "All" hides nothing.
-        .all_value(".*")
         .current(models.VariableOption(text=["All"], value=["$__all"], selected=True))
     )
+
+
+class _SqlQuery(Dataquery):
+    """A query of the MySQL and PostgreSQL data sources, which the library does not know."""
+
+    def __init__(self, source: common.DataSourceRef, sql: str) -> None:
+        self.source, self.sql = source, sql
+
+    def to_json(self) -> dict[str, object]:
+        """As it stands in the file."""
+        asked = {"rawSql": self.sql, "rawQuery": True, "editorMode": "code", "format": "table"}
+        return {"refId": "A", "datasource": self.source, **asked}
 
 
 def _dressed(

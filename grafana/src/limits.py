@@ -55,9 +55,14 @@ def certificate_critical() -> int:
 
 def collector_stale() -> str:
     """PromQL: the seconds after which a collector without a success is stale."""
-    return _found("CollectorStale", r"_timestamp_seconds > (.+)")[0].strip()
+    return _found("CollectorStale", r"_success_timestamp_seconds\{[^}]*\}\s+> (.+)")[0].strip()
 
 
 def bridge() -> str:
     """How far back rules look for a state, so that it outlives an exporter that does not answer."""
     return _found("ServiceDown", r"\[(\w+)\]")[0]
+
+
+def table_overdue() -> str:
+    """PromQL: the seconds after which a table without a successful check is overdue."""
+    return _found("TableCheckOverdue", r"_success_timestamp_seconds\{[^}]*\}\s+> (.+)")[0].strip()

@@ -121,7 +121,8 @@ def test_amtool_routes_alike(amtool: Path, config: Path, case: dict[str, Any]) -
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: str(rule.name))
 def test_every_alert_goes_by_its_severity(amtool: Path, config: Path, rule: Any) -> None:
     labels = [f"alertname={rule.name}", *(f"{name}={value}" for name, value in rule.body["labels"].items())]
-    receiver = "deadman" if rule.name == "Watchdog" else rule.body["labels"]["severity"]
+    receiver = "event" if "kind" in rule.body["labels"] else rule.body["labels"]["severity"]
+    receiver = "deadman" if rule.name == "Watchdog" else receiver
     done = run(amtool, "config", "routes", "test", f"--config.file={config}", f"--verify.receivers={receiver}", *labels)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -129,6 +130,7 @@ def test_every_alert_goes_by_its_severity(amtool: Path, config: Path, rule: Any)
 def test_cooldowns_and_groups() -> None:
     tree = yaml.safe_load((FOLDER / "alertmanager.yml").read_text(encoding="utf-8"))
     found: dict[str, str] = {}
+    groups = {"Watchdog": ["alertname"], "TableRowsDeleted": ["..."]}
 
     def walk(route: dict[str, Any], inherited: dict[str, Any]) -> None:
         merged = {**inherited, **{key: value for key, value in route.items() if key != "routes"}}
@@ -136,7 +138,7 @@ def test_cooldowns_and_groups() -> None:
             if matcher.startswith("alertname"):
                 for name in matcher.partition('"')[2].rstrip('"').split("|"):
                     found[name] = merged["repeat_interval"]
-                    assert merged["group_by"] == ["alertname", "check"] or name == "Watchdog"
+                    assert merged["group_by"] == groups.get(name, ["alertname", "check", "table"])
         for child in route.get("routes", ()):
             walk(child, merged)
 
@@ -146,8 +148,23 @@ def test_cooldowns_and_groups() -> None:
         "ServiceDegraded": "10m",
         "FrontendDown": "10m",
         "ServiceSlow": "15m",
+        "TableMassDeletion": "4h",
+        "TableShrinking": "4h",
+        "LedgerQuarantined": "24h",
+        "TableRowsDeleted": "24h",
         "Watchdog": "1m",
     }
+
+
+def test_an_event_is_told_at_once_and_alone_and_by_mail_too() -> None:
+    """Each is a group of its own, since its label changed_at is in it; a recovery would say nothing."""
+    tree = yaml.safe_load((FOLDER / "alertmanager.yml").read_text(encoding="utf-8"))
+    route = next(each for each in tree["route"]["routes"] if each["matchers"] == ['kind="event"'])
+    assert (route["group_by"], route["group_wait"]) == (["..."], "0s")
+    receiver = next(each for each in tree["receivers"] if each["name"] == route["receiver"])
+    assert {"slack_configs", "email_configs", "webhook_configs"} <= receiver.keys()
+    for kind in receiver.keys() - {"name"}:
+        assert [channel["send_resolved"] for channel in receiver[kind]] == [False]
 
 
 @pytest.mark.parametrize("part", PARTS)

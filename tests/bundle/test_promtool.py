@@ -25,6 +25,8 @@ GROUPS = {
     "services_budget_test.yml": ("services-budget",),
     "services_days_test.yml": ("services-budget", "services-budget-long"),
     "exporter_test.yml": ("exporter", "delivery"),
+    "tables_test.yml": ("tables-changes", "tables-past", "tables-checks"),
+    "tables_days_test.yml": ("tables-changes", "tables-past"),
 }
 
 
@@ -62,7 +64,17 @@ def unbridge(body: dict[str, Any]) -> None:
         body["expr"] = body["expr"].replace("last_over_time(", "(").replace(window, "")
 
 
-STATES, HOURS, BUDGET, DAYS, EXPORTER = GROUPS
+def annotate(key: str, old: str, new: str, body: dict[str, Any]) -> None:
+    assert old in body["annotations"][key], "the mutation does not fit the text any more"
+    body["annotations"] = body["annotations"] | {key: body["annotations"][key].replace(old, new)}
+
+
+def merge_changes(body: dict[str, Any]) -> None:
+    """As if the time of the change were not part of the alert."""
+    body["expr"] = f"sum without (changed_at) ({body['expr']})"
+
+
+STATES, HOURS, BUDGET, DAYS, EXPORTER, TABLES, TABLE_DAYS = GROUPS
 MUTANTS = [
     Mutant(STATES, "ServiceDown", partial(drop, "for"), "fires at once"),
     Mutant(STATES, "ServiceDown", partial(put, "for", "40s"), "fires later"),
@@ -127,10 +139,89 @@ MUTANTS = [
     Mutant(EXPORTER, "CollectorFailing", partial(put, "for", "1m"), "fires earlier"),
     Mutant(EXPORTER, "CollectorStale", partial(replace, "2 *", "0 *"), "no interval"),
     Mutant(EXPORTER, "CollectorStale", partial(replace, "unless on", "and on"), "blind to what never succeeded"),
+    Mutant(EXPORTER, "CollectorFailing", partial(replace, '{collector!~"tables/.+"}', ""), "told twice"),
+    Mutant(
+        EXPORTER, "CollectorStale", partial(replace, 'seconds{collector!~"tables/.+"}\n', "seconds\n"), "told twice"
+    ),
+    Mutant(EXPORTER, "CollectorStale", partial(replace, 'seconds{collector!~"tables/.+"} + 60)', "seconds + 60)"), "-"),
     Mutant(EXPORTER, "ConfigReloadFailed", partial(drop, "for"), "fires at once"),
+    Mutant(EXPORTER, "SourceDown", partial(drop, "for"), "fires for a moment"),
+    Mutant(EXPORTER, "SourceDown", partial(put, "for", "4m"), "fires later"),
+    Mutant(EXPORTER, "SourceDown", unbridge, "recovers with the exporter's end"),
+    Mutant(EXPORTER, "SourceDown", partial(put_label, "severity", "warning"), "another severity"),
+    Mutant(EXPORTER, "LedgerDown", partial(drop, "for"), "fires for a moment"),
+    Mutant(EXPORTER, "LedgerDown", unbridge, "recovers with the exporter's end"),
+    Mutant(EXPORTER, "LedgerDown", partial(put_label, "severity", "error"), "another severity"),
+    Mutant(EXPORTER, "LedgerQuarantined", unbridge, "recovers with the exporter's end"),
+    Mutant(EXPORTER, "LedgerQuarantined", partial(replace, "> 0", "> 1"), "blind to the first"),
     Mutant(EXPORTER, "NotificationsFailing", partial(replace, "increase(", "("), "a counter's value"),
     Mutant(EXPORTER, "RuleEvaluationFailing", partial(replace, "> 0", "> 100"), "never"),
     Mutant(EXPORTER, "Watchdog", partial(replace, "vector(1)", "vector(1) == 0"), "never"),
+    *(
+        mutant
+        for name, change in (("Inserted", "inserted"), ("Deleted", "deleted"), ("Modified", "modified"))
+        for mutant in (
+            Mutant(TABLES, f"TableRows{name}", partial(replace, f'"{change}"', '"renamed"'), "another change"),
+            Mutant(TABLES, f"TableRows{name}", partial(replace, '"changed_at"', '"at"'), "another identity"),
+            Mutant(TABLES, f"TableRows{name}", partial(annotate, "summary", "ne $rows 1.0", "true"), "one rows"),
+        )
+    ),
+    Mutant(TABLES, "TableRowsDeleted", partial(annotate, "summary", "previous_rows", "rows"), "wrong numbers"),
+    Mutant(TABLES, "TableRowsInserted", partial(annotate, "summary", "previous_rows", "rows"), "wrong numbers"),
+    Mutant(TABLES, "TableRowsInserted", partial(replace, "- 300", "- 295"), "ends early"),
+    Mutant(TABLES, "TableRowsInserted", partial(replace, "- 300", "- 305"), "ends late"),
+    Mutant(TABLES, "TableRowsInserted", unbridge, "told again after a restart"),
+    Mutant(TABLES, "TableRowsInserted", partial(replace, "count_values without ()", "count_values by (table)"), "-"),
+    Mutant(TABLES, "TableRowsInserted", merge_changes, "the next check's changes are not told"),
+    Mutant(TABLES, "TableRowsInserted", partial(annotate, "summary", " == %s", " < 2 * %s"), "another check's numbers"),
+    Mutant(TABLES, "TableRowsModified", partial(annotate, "summary", '"modified"', '"none"'), "rows before and after"),
+    Mutant(TABLES, "TableRowsModified", partial(annotate, "description", "sortByLabel", "len | print"), "-"),
+    Mutant(TABLES, "TableRowsDeleted", partial(put_label, "severity", "info"), "another severity"),
+    Mutant(TABLES, "TableRowsDeleted", partial(put_label, "kind", "state"), "no event"),
+    Mutant(TABLE_DAYS, "table:rounds_table_deleted:ratio", partial(replace, "- 300", "- 3600"), "lasts longer"),
+    Mutant(TABLES, "table:rounds_table_deleted:ratio", partial(replace, "== max", "<= max"), "another check's rows"),
+    Mutant(TABLES, "table:rounds_table_deleted:ratio", partial(replace, "previous_rows", "rows"), "of the rows after"),
+    Mutant(TABLES, "table:rounds_table_deleted:ratio", partial(replace, '"changed_at"', '"at"'), "mutes nothing"),
+    Mutant(TABLE_DAYS, "TableMassDeletion", partial(replace, "[1h])\n  > on", "[30m])\n  > on"), "shorter"),
+    Mutant(TABLES, "TableMassDeletion", partial(replace, "> on", ">= on"), "at the limit"),
+    Mutant(
+        TABLES,
+        "TableMassDeletion",
+        partial(replace, "last_over_time(rounds_table_mass_deletion_ratio[1h])", "0 * up"),
+        "-",
+    ),
+    Mutant(TABLES, "TableMassDeletion", partial(replace, "== 1", "== 2"), "blind to the whole table with the limit 1"),
+    Mutant(TABLES, "TableMassDeletion", partial(replace, "deletion_ratio[1h]", "deletion_ratio[1s]"), "-"),
+    Mutant(TABLES, "TableMassDeletion", partial(put_label, "severity", "error"), "another severity"),
+    Mutant(TABLE_DAYS, "TableShrinking", partial(replace, "> last", ">= last"), "at the limit"),
+    Mutant(TABLE_DAYS, "TableShrinking", partial(replace, "[1d])\n", "[1h])\n"), "no day"),
+    Mutant(TABLE_DAYS, "TableShrinking", unbridge, "ends with the exporter"),
+    Mutant(TABLE_DAYS, "TableShrinking", partial(replace, "- 3600", "- 7200"), "lasts longer"),
+    Mutant(TABLE_DAYS, "TableShrinking", partial(replace, "- 86400", "- 3600"), "compares with another table"),
+    Mutant(TABLE_DAYS, "TableShrinking", partial(replace, "deleted:ratio[1d]", "deleted:ratio[1h]"), "told twice"),
+    Mutant(TABLES, "TableBaselineLost", partial(replace, "lost|hashes", "lost"), "blind to other hashes"),
+    Mutant(TABLES, "TableBaselineLost", partial(replace, "lost|hashes", ".+"), "tells what was configured"),
+    Mutant(TABLES, "TableBaselineLost", partial(replace, "- 300", "- 240"), "ends early"),
+    Mutant(TABLES, "TableBaselineLost", partial(replace, "[15m]", "[1s]"), "told again after a restart"),
+    Mutant(TABLES, "TableBaselineLost", partial(replace, "unless", "and"), "the other way round"),
+    Mutant(TABLES, "TableBaselineLost", partial(replace, " offset 5m", " offset 1m"), "ends early"),
+    Mutant(TABLES, "TableBaselineLost", partial(replace, "[6h] offset 5m", "[30s] offset 5m"), "forgets what was"),
+    Mutant(TABLES, "TableSchemaChanged", partial(replace, "schema", "lost"), "another reason"),
+    Mutant(TABLES, "TableSchemaChanged", partial(replace, "[15m]", "[1s]"), "told again after a restart"),
+    Mutant(TABLES, "TableSchemaChanged", partial(replace, "unless", "and"), "the other way round"),
+    Mutant(TABLES, "TableCheckFailing", partial(put, "for", "4m"), "fires earlier"),
+    Mutant(TABLES, "TableCheckFailing", unbridge, "recovers with the exporter's end"),
+    Mutant(TABLES, "TableCheckFailing", partial(replace, '{collector=~"tables/.+"}', ""), "told twice"),
+    Mutant(TABLES, "TableCheckFailing", partial(replace, '"table", "$1"', '"table", "$0"'), "another name"),
+    Mutant(TABLES, "TableCheckFailing", partial(annotate, "description", "[1h]) > 0", "[1h]) > 99"), "more reasons"),
+    Mutant(TABLES, "TableCheckFailing", partial(annotate, "description", "or on (collector)", "unless"), "no reason"),
+    Mutant(TABLES, "TableCheckOverdue", partial(replace, "> 2 * rounds", "> 1 * rounds"), "earlier"),
+    Mutant(TABLES, "TableCheckOverdue", partial(replace, "unless on", "and on"), "blind to what never succeeded"),
+    Mutant(TABLES, "TableCheckOverdue", partial(replace, 'seconds{collector=~"tables/.+"}\n', "seconds\n"), "-"),
+    Mutant(
+        TABLES, "TableCheckOverdue", partial(replace, 'seconds{collector=~"tables/.+"} + 60)', "seconds + 60)"), "-"
+    ),
+    Mutant(TABLES, "TableCheckOverdue", partial(drop, "keep_firing_for"), "flaps"),
 ]
 
 
@@ -168,7 +259,7 @@ def write_rules(folder: Path, test: str, mutant: Mutant | None) -> Path:
 
     Only what these cases speak of is evaluated: most of the time goes into that.
     """
-    source = RULES / ("exporter.yml" if test == EXPORTER else "services.yml")
+    source = RULES / f"{test.partition('_')[0]}.yml"
     tree = yaml.safe_load(source.read_text(encoding="utf-8"))
     cases = yaml.safe_load((RULE_TESTS / test).read_text(encoding="utf-8"))
     tree["groups"] = [group for group in tree["groups"] if group["name"] in GROUPS[test]]

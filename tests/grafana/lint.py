@@ -140,6 +140,10 @@ def _panel_findings(panel: Json, dashboard: Json, known: Known) -> Iterator[str]
     description = panel.get("description", "").strip()
     if not description.endswith("."):
         yield f"description: {where} has none, or no whole sentence"
+    if panel["type"] == "text":
+        if not panel["options"].get("content"):
+            yield f"text: {where} says nothing"
+        return
     if panel.get("datasource") != DATASOURCE:
         yield f"datasource: {where} does not use the variable for it"
     yield from _look_findings(panel, where, known)
@@ -241,11 +245,24 @@ def _query_findings(expression: str, where: str, dashboard: Json, known: Known) 
 
 
 def _raw_counter_findings(expression: str, where: str) -> Iterator[str]:
-    rated = " ".join(re.findall(r"(?:rate|increase)\(([^\[\]]*)\[", expression))
-    for each in nodes(promql_parser.parse(expanded(expression))):
+    parsed = promql_parser.parse(expanded(expression))
+    rated = set(re.findall(r"[\w:]+", " ".join(re.findall(r"(?:rate|increase)\(([^\[\]]*)\[", expression))))
+    compared = {name for each in nodes(parsed) for name in _compared_with_before(each)}
+    for each in nodes(parsed):
         name = getattr(each, "name", None) or ""
-        if isinstance(each, promql_parser.VectorSelector) and COUNTER.search(name) and name not in rated:
+        if isinstance(each, promql_parser.VectorSelector) and COUNTER.search(name) and name not in rated | compared:
             yield f"counter: {where} draws {name} as it is, which says nothing"
+
+
+def _compared_with_before(node: Any) -> set[str]:
+    """The counters of a difference whose right side is what they were before."""
+    if not isinstance(node, promql_parser.BinaryExpr) or str(node.op) != "-":
+        return set()
+    now, before = (
+        {(str(each.name), str(each.offset)) for each in nodes(side) if isinstance(each, promql_parser.VectorSelector)}
+        for side in (node.lhs, node.rhs)
+    )
+    return {name for name, offset in now if offset == "None" for then, at in before if then == name and at != "None"}
 
 
 def expanded(expression: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grafana.src import build, kit, limits
+from grafana.src import build, kit, limits, tables
 
 from bundle.promql import known_metrics
 from bundle.rules import ROOT, alerts
@@ -19,7 +19,7 @@ from grafana.lint import Json, Known, findings, panels_of, variables_of
 
 FILES = sorted((ROOT / "grafana" / "dashboards").rglob("*.json"))
 #: Never to be renamed: alerts, bookmarks and the dashboards themselves lead to them.
-UIDS = ["exporter", "services"]
+UIDS = ["exporter", "services", "tables"]
 
 
 def name_of(file: Path) -> str:
@@ -91,6 +91,9 @@ def test_a_state_has_one_colour(file: Path) -> None:
         "refused": kit.DOWN,
         "critical": kit.DOWN,
         "warning": kit.WARNING,
+        "overdue": kit.DEGRADED,
+        "info": kit.NEUTRAL,
+        **tables.CHANGE_COLOURS,
         kit.NO_DATA: kit.UNKNOWN,
     }
     for panel in panels_of(load(file.stem)):
@@ -111,6 +114,9 @@ def test_limits_are_those_of_the_rules() -> None:
     assert (limits.certificate_warning(), limits.certificate_critical()) == (21 * 86_400, 7 * 86_400)
     stale = next(rule for rule in alerts() if rule.name == "CollectorStale")
     assert limits.collector_stale() in stale.expr
+    overdue = next(rule for rule in alerts() if rule.name == "TableCheckOverdue")
+    assert limits.table_overdue() in overdue.expr
+    assert limits.table_overdue() == limits.collector_stale(), "tables are among the stale collectors with one limit"
 
 
 def _panel(dashboard: Json, kind: str = "timeseries") -> Json:
@@ -143,6 +149,12 @@ def _dead_link_variable(dashboard: Json) -> None:
 
 def _wrong_uid(dashboard: Json) -> None:
     dashboard["uid"] = "service"
+
+
+def _empty_text(dashboard: Json) -> None:
+    panel = _panel(dashboard)
+    panel["type"] = "text"
+    panel["options"] = {"mode": "markdown", "content": ""}
 
 
 def _empty_panel(dashboard: Json) -> None:
@@ -184,6 +196,12 @@ def _raw_counter(dashboard: Json) -> None:
     _panel(dashboard)["targets"][0]["expr"] = "sum(rounds_check_probes_total)"
 
 
+def _raw_counter_with_another_before(dashboard: Json) -> None:
+    """A difference is one only with the same counter."""
+    before = "rounds_check_failures_total offset $__interval"
+    _panel(dashboard)["targets"][0]["expr"] = f"sum(rounds_check_probes_total) - sum({before})"
+
+
 def _rate_of_a_gauge(dashboard: Json) -> None:
     _panel(dashboard)["targets"][0]["expr"] = "rate(rounds_check_response_seconds[$__rate_interval])"
 
@@ -220,6 +238,7 @@ FAULTS: list[tuple[str, Callable[[Json], None]]] = [
     ("link", _dead_link_variable),
     ("uid", _wrong_uid),
     ("targets", _empty_panel),
+    ("text", _empty_text),
     ("rate", _fixed_range),
     ("id", _duplicate_id),
     ("variable", _unknown_variable),
@@ -228,6 +247,7 @@ FAULTS: list[tuple[str, Callable[[Json], None]]] = [
     ("promql", _broken_query),
     ("datasource", _fixed_datasource),
     ("counter", _raw_counter),
+    ("counter", _raw_counter_with_another_before),
     ("rate", _rate_of_a_gauge),
     ("inputs", _inputs),
     ("editable", _editable),
@@ -249,14 +269,14 @@ def test_a_planted_fault_is_found(rule: str, plant: Callable[[Json], None]) -> N
 
 def test_edited_json_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file, text in build.generated().items():
-        copied = tmp_path / file.relative_to(build.DASHBOARDS)
-        copied.parent.mkdir(exist_ok=True)
+        copied = tmp_path / file.relative_to(build.GRAFANA)
+        copied.parent.mkdir(parents=True, exist_ok=True)
         copied.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(build, "DASHBOARDS", tmp_path)
+    monkeypatch.setattr(build, "GRAFANA", tmp_path)
     assert build.differing() == []
     edited = next(tmp_path.rglob("services.json"))
     edited.write_text(edited.read_text(encoding="utf-8").replace('"now-1h"', '"now-6h"'), encoding="utf-8")
-    stranger = tmp_path / "Rounds" / "mine.json"
+    stranger = tmp_path / "dashboards" / "Rounds" / "mine.json"
     stranger.write_text("{}", encoding="utf-8")
     assert build.differing() == [stranger, edited]
 

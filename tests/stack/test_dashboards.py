@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from rounds.demo.catchers import SlackCatcher
 from rounds.demo.scaling import Scale
 from support.certificates import Authority
 from support.exporter import until
+from support.patients import Patient, SqlitePatients
 from support.servers import HttpServer, Request, reply
 from support.stack import REPOSITORY, processes
 
@@ -71,9 +73,16 @@ class Endpoint:
         writer.write(reply(self.status))
 
 
+def rows_after(changes: int) -> list[Patient]:
+    """The rows of a table after so many changes, each of which inserts, modifies and deletes some."""
+    return [(1000 + number, f"patient {number} of {changes // 2}") for number in range(changes, changes + 20)]
+
+
 @contextlib.asynccontextmanager
-async def monitored(folder: Path) -> AsyncIterator[tuple[str, Endpoint]]:
-    """The stack with services in each state, over HTTP and TLS; gives Prometheus and the endpoint that may change."""
+async def monitored(folder: Path, patients: SqlitePatients) -> AsyncIterator[tuple[str, Endpoint]]:
+    """The stack with services in each state, over HTTP and TLS, and watched tables; gives Prometheus and the endpoint
+    that may change.
+    """
     authority = Authority()
     ca_file, _ = authority.write(folder, "authority")
     changing = Endpoint()
@@ -90,7 +99,22 @@ async def monitored(folder: Path) -> AsyncIterator[tuple[str, Endpoint]]:
         checks[-1]["tls"] = {"ca_file": str(ca_file)}
         checks.append({"name": "gone", "url": "http://localhost:1/", "tier": "frontend"})
         times = {"interval": "1s", "timeout": "900ms", "degraded_after": "200ms", "down_after": "800ms"}
-        config = json.dumps({"services": {"defaults": times, "checks": checks}})
+        tables = [
+            {"name": name, "source": source, "table": patients.table, "interval": "1s"}
+            for name, source in (("patients", "clinic"), ("invoices", "gone"))
+        ]
+        sources = {
+            "clinic": {"kind": "sqlite", "path": str(patients.source.path)},
+            "gone": {"kind": "sqlite", "path": str(folder / "gone.db")},
+        }
+        config = json.dumps(
+            {
+                "state": {"url": f"sqlite:///{folder / 'state.db'}"},
+                "sources": sources,
+                "tables": tables,
+                "services": {"defaults": times, "checks": checks},
+            }
+        )
         running = await stack.enter_async_context(processes(folder, Scale(FACTOR), config, slack.url, None))
         yield running.prometheus, changing
 
@@ -99,7 +123,10 @@ async def monitored(folder: Path) -> AsyncIterator[tuple[str, Endpoint]]:
 async def test_every_query_finds_data(tmp_path: Path) -> None:
     queries = asked()
     assert len(queries) > 60
-    async with monitored(tmp_path) as (prometheus, changing), httpx.AsyncClient(trust_env=False) as client:
+    patients = SqlitePatients(tmp_path)
+    patients.replace(rows_after(0))
+    numbers = itertools.count(1)
+    async with monitored(tmp_path, patients) as (prometheus, changing), httpx.AsyncClient(trust_env=False) as client:
 
         async def finds(each: Asked) -> bool:
             answer = await client.post(f"{prometheus}/api/v1/query", data={"query": as_grafana_asks(each.expr)})
@@ -116,6 +143,7 @@ async def test_every_query_finds_data(tmp_path: Path) -> None:
 
         async def none_is_missing() -> bool:
             nonlocal missing
+            patients.replace(rows_after(next(numbers)))
             missing = [each for each in missing if not await finds(each)]
             return not missing
 

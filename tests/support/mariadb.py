@@ -67,6 +67,10 @@ class MariadbServer:
         self.sql(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
         return name
 
+    def open_sessions(self, database: str) -> int:
+        """How many sessions of others are open in a database."""
+        return int(self.sql(f"SELECT count(*) FROM information_schema.processlist WHERE db = '{database}'")[0][0])
+
     def url(self, database: str) -> str:
         """Of a database, as root, for SQLAlchemy."""
         return f"mysql+pymysql://root:{ROOT_PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"

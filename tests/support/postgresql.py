@@ -60,6 +60,11 @@ class PostgresqlServer:
         self.sql(f"CREATE DATABASE {name} STRATEGY file_copy")
         return name
 
+    def open_sessions(self, database: str) -> int:
+        """How many sessions of others are open in a database."""
+        count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        return int(self.sql(f"{count} AND datname = '{database}'")[0][0])
+
     def url(self, database: str) -> str:
         """Of a database, as the administrator, for SQLAlchemy."""
         password = ADMIN_PASSWORD.replace(" ", "%20")

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from rounds.demo import tether
 
 _READY_WITHIN = 30.0
 _END_WITHIN = 10.0
@@ -31,7 +33,6 @@ def server(
     log: Path,
     ready: Callable[[], object],
     user: str | None = None,
-    env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until left; it does not outlive the tests, however they end.
 
@@ -40,20 +41,18 @@ def server(
         log: where its output goes.
         ready: raises while it does not answer yet.
         user: who it runs as, where that is not who runs the tests.
-        env: variables besides those of the tests.
     """
-    tether = [sys.executable, "-m", "rounds.demo.tether", str(os.getpid())]
+    tether_to_us = [sys.executable, tether.__file__, str(os.getpid())]
     if user:
         # The new user need not be able to read the tests' Python, so the tether comes before the change of user;
         # setpriv sets again what that change clears.
-        tether += ["setpriv", f"--reuid={user}", f"--regid={_ids(user)[1]}", "--clear-groups", "--pdeathsig=KILL"]
+        tether_to_us += ["setpriv", f"--reuid={user}", f"--regid={_ids(user)[1]}", "--clear-groups", "--pdeathsig=KILL"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*tether, *command],
+            [*tether_to_us, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(env or {})},
             cwd=log.parent,
         )
     try:

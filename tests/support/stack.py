@@ -18,6 +18,19 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
+class Watchers:
+    """Prometheus and Alertmanager.
+
+    Attributes:
+        prometheus: Prometheus' address, without a slash at its end.
+        alertmanager: Alertmanager's.
+    """
+
+    prometheus: str
+    alertmanager: str
+
+
+@dataclass(frozen=True)
 class Processes:
     """What runs.
 
@@ -39,6 +52,36 @@ def exporter_child(folder: Path, port: int) -> Child:
 
 
 @contextlib.asynccontextmanager
+async def watchers(folder: Path, scale: Scale, exporter: str, slack: str, mail: str | None) -> AsyncIterator[Watchers]:
+    """Run Prometheus and Alertmanager until left.
+
+    Args:
+        folder: for files.
+        scale: what the bundle's times are divided by.
+        exporter: ``host:port`` of what is scraped as the exporter.
+        slack: the URL that takes Slack messages.
+        mail: ``host:port`` of the mail server; None for no e-mail.
+    """
+    prometheus, alertmanager = require_binary("prometheus"), require_binary("alertmanager", "prometheus-alertmanager")
+    addresses = {name: f"127.0.0.1:{pick_port(0)}" for name in ("prometheus", "alertmanager")}
+    async with contextlib.AsyncExitStack() as stack:
+        file = bundle.write_alertmanager(REPOSITORY, folder, scale, slack, mail)
+        command = [str(alertmanager), f"--config.file={file}", f"--storage.path={folder / 'am'}"]
+        command += [f"--web.listen-address={addresses['alertmanager']}", "--cluster.listen-address="]
+        await _start(stack, Child("alertmanager", command, folder), addresses["alertmanager"])
+        moved = {
+            "exporter:12780": exporter,
+            "alertmanager:9093": addresses["alertmanager"],
+            "127.0.0.1:9090": addresses["prometheus"],
+        }
+        file = bundle.write_prometheus(REPOSITORY, folder, scale, moved)
+        command = [str(prometheus), f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+        command += [f"--web.listen-address={addresses['prometheus']}"]
+        await _start(stack, Child("prometheus", command, folder), addresses["prometheus"])
+        yield Watchers(*(f"http://{addresses[name]}" for name in ("prometheus", "alertmanager")))
+
+
+@contextlib.asynccontextmanager
 async def processes(folder: Path, scale: Scale, config: str, slack: str, mail: str | None) -> AsyncIterator[Processes]:
     """Run them until left.
 
@@ -49,30 +92,16 @@ async def processes(folder: Path, scale: Scale, config: str, slack: str, mail: s
         slack: the URL that takes Slack messages.
         mail: ``host:port`` of the mail server; None for no e-mail.
     """
-    prometheus, alertmanager = require_binary("prometheus"), require_binary("alertmanager", "prometheus-alertmanager")
-    ports = {name: pick_port(0) for name in ("exporter", "prometheus", "alertmanager")}
-    addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    port = pick_port(0)
     (folder / "rounds.yml").write_text(config, encoding="utf-8")
     async with contextlib.AsyncExitStack() as stack:
+        exporter = exporter_child(folder, port)
+        await _start(stack, exporter, f"127.0.0.1:{port}")
+        watching = await stack.enter_async_context(watchers(folder, scale, f"127.0.0.1:{port}", slack, mail))
+        yield Processes(exporter, port, watching.prometheus)
 
-        async def start(child: Child) -> Child:
-            stack.push_async_callback(child.stop)
-            await child.start()
-            await child.ready(f"http://{addresses[child.name]}/-/ready")
-            return child
 
-        exporter = await start(exporter_child(folder, ports["exporter"]))
-        file = bundle.write_alertmanager(REPOSITORY, folder, scale, slack, mail)
-        command = [str(alertmanager), f"--config.file={file}", f"--storage.path={folder / 'am'}"]
-        command += [f"--web.listen-address={addresses['alertmanager']}", "--cluster.listen-address="]
-        await start(Child("alertmanager", command, folder))
-        moved = {
-            "exporter:12780": addresses["exporter"],
-            "alertmanager:9093": addresses["alertmanager"],
-            "127.0.0.1:9090": addresses["prometheus"],
-        }
-        file = bundle.write_prometheus(REPOSITORY, folder, scale, moved)
-        command = [str(prometheus), f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
-        command += [f"--web.listen-address={addresses['prometheus']}"]
-        await start(Child("prometheus", command, folder))
-        yield Processes(exporter, ports["exporter"], f"http://{addresses['prometheus']}")
+async def _start(stack: contextlib.AsyncExitStack, child: Child, address: str) -> None:
+    stack.push_async_callback(child.stop)
+    await child.start()
+    await child.ready(f"http://{address}/-/ready")

@@ -73,6 +73,8 @@ def _open(name: str, source: Source, timeout: float, health: Health) -> Session:
 
             return SqliteSession(name, source, timeout, health)
         case SnowflakeSource():
-            raise NotImplementedError
+            from rounds.databases.snowflake import SnowflakeSession  # noqa: PLC0415
+
+            return SnowflakeSession(name, source, timeout, health)
         case _:
             raise TypeError(f"source '{name}' is no database")

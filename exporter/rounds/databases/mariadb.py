@@ -188,9 +188,10 @@ class MariadbSession(AlchemySession):
             while (row := cursor.fetchone()) is not None:
                 yield row
         except GeneratorExit:
-            # Closing the cursor would fetch the rest of the rows.
             self._usable = False
             self._give_up()
+            # Or the driver fetches the rest of the rows, however many, when the result is forgotten.
+            cursor._result.unbuffered_active = False  # noqa: SLF001
             raise
         finally:
             with suppress(Exception):

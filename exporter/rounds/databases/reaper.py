@@ -1,4 +1,4 @@
-"""Ends what a session left running in a server, beside whoever gave it up: perhaps an event loop, which must not wait."""
+"""Ends what a session left running in a server, beside whoever gave it up: perhaps an event loop that must not wait."""
 
 from __future__ import annotations
 

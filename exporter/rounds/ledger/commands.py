@@ -20,7 +20,7 @@ from rounds.fields import format_duration
 from rounds.ledger.faults import explain
 from rounds.ledger.ledger import store_of
 from rounds.ledger.salt import readable_by_others
-from rounds.ledger.schema import CORE, VERSIONS, Schema, newer_components
+from rounds.ledger.schema import CORE, VERSIONS, Schema, newer_components, versions_of
 from rounds.ledger.settings import State
 from rounds.ledger.sqlite import OWNER_ONLY
 from rounds.ledger.store import Store
@@ -146,7 +146,7 @@ def _export(connection: Connection, schemas: Sequence[Schema]) -> Iterator[str]:
 def _versions(connection: Connection) -> dict[str, int]:
     if not inspect(connection).has_table(VERSIONS.name):
         return {}
-    return dict(connection.execute(select(VERSIONS.c.component, VERSIONS.c.version)).all())
+    return versions_of(connection)
 
 
 def _present(connection: Connection, schemas: Sequence[Schema]) -> list[Table]:

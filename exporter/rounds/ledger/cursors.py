@@ -20,11 +20,10 @@ A cursor is loaded, used with what the source says, and saved in the transaction
         cursor = Cursor.load(connection, "syncs/errors", grace=600)
     cursor.begin(time.time(), identity, highest)      # the source's identity and its highest id
     rows = ...                                        # WHERE id > cursor.lower_bound ORDER BY id
-    asked = time.time()
     fresh = cursor.take(row.id for row in rows)
     with ledger.writing() as connection:
         ...                                           # count the rows whose ids are in fresh
-        cursor.save(connection, asked)
+        cursor.save(connection, time.time())
 
 **A replaced source.** Whoever asks the source says what identifies it: a text that is another one when the rows are
 others, such as the time of the oldest row, and its highest id. Where the highest id is lower than what was seen, rows
@@ -71,7 +70,7 @@ class Cursor:
     _identity: str | None = None
     #: Ids above the position that were taken.
     _seen: Intervals = field(default_factory=Intervals)
-    #: When a poll had asked, and the highest id that was known then.
+    #: When a poll was over, and the highest id that was known then.
     _marks: list[tuple[float, int]] = field(default_factory=list)
     _began: float = float("-inf")
     _highest_taken: int = 0
@@ -131,19 +130,19 @@ class Cursor:
                     fresh.add(number)
         return fresh
 
-    def save(self, connection: Connection, asked: float) -> None:
+    def save(self, connection: Connection, now: float) -> None:
         """Keep what was taken. Afterwards load it again, as the transaction may fail.
 
         Args:
             connection: of the writing transaction that counts the rows.
-            asked: when the last row had been fetched, as Unix seconds.
+            now: Unix seconds, after the last row was fetched.
 
         Raises:
             CollectorError: ``internal`` when another run has saved it since it was loaded.
         """
         self._advance()
         if self._top > max((highest for _, highest in self._marks), default=self.position):
-            self._marks.append((asked, self._top))
+            self._marks.append((now, self._top))
         state = json.dumps(
             {
                 "position": self.position,

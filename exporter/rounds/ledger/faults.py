@@ -104,13 +104,13 @@ def _text(error: Exception) -> str:
     if isinstance(original, sqlite3.Error):
         code = getattr(original, "sqlite_errorcode", None)
         known = _SQLITE.get(code & 0xFF) if isinstance(code, int) else None
-    elif original is not None and hasattr(original, "sqlstate"):
-        code = original.sqlstate
-        known = _POSTGRESQL.get(code) or _POSTGRESQL.get(code[:2]) if isinstance(code, str) else _connection(original)
+    elif original is not None and original.args and isinstance(original.args[0], int):  # PyMySQL
+        code = original.args[0]
+        known = _MARIADB.get(code)
     else:
-        code = original.args[0] if original is not None and original.args else None
-        known = _MARIADB.get(code) if isinstance(code, int) else None
-    shown = f" (code {code})" if isinstance(code, int) else ""
+        code = getattr(original, "sqlstate", None)
+        known = _POSTGRESQL.get(code) or _POSTGRESQL.get(code[:2]) if isinstance(code, str) else _connection(original)
+    shown = "" if code is None else f" (code {code})"
     return known or f"failed with {type(original).__name__}{shown}"
 
 

@@ -148,8 +148,13 @@ class Ledger:
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         try:
-            with engine.begin() as connection:
-                yield connection
+            with engine.connect() as connection:
+                try:
+                    with connection.begin():
+                        yield connection
+                finally:
+                    if self._closed:
+                        connection.invalidate()  # it would go back to a pool that is no more
         except SQLAlchemyError as error:
             self.up = False
             raise CollectorError("internal", f"the ledger {explain(error).text}") from None

@@ -87,7 +87,7 @@ def migrate(connection: Connection, schemas: Sequence[Schema]) -> None:
         ConfigError: the ledger was written by a newer version of Rounds.
     """
     _create(connection, [VERSIONS])
-    found = dict(connection.execute(select(VERSIONS.c.component, VERSIONS.c.version)).all())
+    found = versions_of(connection)
     newer = newer_components(found, schemas)
     if newer:
         told = (
@@ -107,6 +107,12 @@ def migrate(connection: Connection, schemas: Sequence[Schema]) -> None:
             where = VERSIONS.c.component == schema.component
             connection.execute(update(VERSIONS).where(where).values(version=number))
             log.info("ledger migrated", component=schema.component, version=number)
+
+
+def versions_of(connection: Connection) -> dict[str, int]:
+    """The version of each component in the ledger; the table of versions must exist."""
+    rows = connection.execute(select(VERSIONS.c.component, VERSIONS.c.version))
+    return {row.component: row.version for row in rows}
 
 
 def newer_components(found: dict[str, int], schemas: Sequence[Schema]) -> list[str]:

@@ -1,0 +1,653 @@
+"""The dashboard of the domain `tables`."""
+
+from __future__ import annotations
+
+from grafana.src import limits
+from grafana.src.counters import risen, within
+from grafana.src.kit import (
+    BARS,
+    DEGRADED,
+    DOWN,
+    INSERTED,
+    NEUTRAL,
+    NO_DATA,
+    PARTS,
+    SEVERITY_COLOURS,
+    UNKNOWN,
+    UP,
+    WARNING,
+    Column,
+    Mark,
+    Panel,
+    Query,
+    Row,
+    Texts,
+    Variable,
+    always,
+    from_one,
+    graph,
+    grid,
+    link_to,
+    note,
+    render,
+    repeated,
+    stat_panel,
+    timeline,
+)
+
+from rounds.errors import FAILURE_REASONS
+from rounds.tables.record import REASONS
+
+UID = "tables"
+SELECTED = 'table=~"$table"'
+#: Collectors are called `tables/` and the table's name.
+EVERY_COLLECTOR = 'collector=~"tables/.+"'
+SELECTED_COLLECTOR = 'collector=~"tables/$table"'
+
+INTERVAL = "rounds_collector_interval_seconds"
+
+#: Rows come, go and change without being good or bad; only of a loss there is a warning.
+CHANGE_COLOURS = {"inserted": INSERTED, "modified": PARTS[1], "deleted": WARNING}
+CHANGE_WORDS: Texts = {change: (change, colour) for change, colour in CHANGE_COLOURS.items()}
+CHECKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN), 3: (NO_DATA, UNKNOWN)}
+SEVERITIES: Texts = {name: (name, colour) for name, colour in (SEVERITY_COLOURS | {"info": NEUTRAL}).items()}
+#: Why a table was recorded anew, where the label's value does not say it by itself.
+REASON_WORDS = {"table": "other table"}
+
+ALL_TABLES = link_to(UID, "Show all tables", table="$__all")
+ONE_TABLE = link_to(UID, "Show this table", table="${__field.labels.table}")
+ROW_TABLE = link_to(UID, "Show this table", table="${__data.fields.Table}")
+EXPORTER = link_to("exporter", "Look at the collectors")
+
+
+def of_table(metric: str, *matchers: str) -> str:
+    """A metric, one value for each table: the highest, where several exporters watch it."""
+    return f"max by (table) ({metric}{{{','.join(matchers)}}})"
+
+
+def of_collector(expr: str) -> str:
+    """What is known of collectors, told by the tables that they check."""
+    return f'max by (table) (label_replace({expr}, "table", "$1", "collector", "tables/(.+)"))'
+
+
+def checking(collectors: str) -> str:
+    """Whether each table is checked as it should be: a code of `CHECKING`, without those of which nothing is known."""
+    success = of_collector(f"rounds_collector_success{{{collectors}}}")
+    limit = limits.table_overdue().replace(INTERVAL, f"{INTERVAL}{{{collectors}}}")
+    overdue = of_collector(f"time() - rounds_collector_last_success_timestamp_seconds{{{collectors}}} > {limit}")
+    return f"(({success} == 0) + 2 or 0 * {overdue} + 1 or 0 * {success})"
+
+
+#: Every table that was watched within the last hour.
+WATCHED = of_collector(f"last_over_time({INTERVAL}{{{EVERY_COLLECTOR}}}[1h])")
+STATE = f"({checking(EVERY_COLLECTOR)} or 3 + 0 * {WATCHED})"
+
+
+def count_of(state: str) -> str:
+    """How many tables are in a state."""
+    code = next(code for code, (word, _) in CHECKING.items() if word == state)
+    return f"count({STATE} == {code}) or 0 * count({STATE})"
+
+
+def changed(change: str, window: str, *matchers: str) -> str:
+    """How many rows of each table changed."""
+    chosen = ",".join((f'change="{change}"', *matchers))
+    return f"max by (table) ({within(f'rounds_table_changes_total{{{chosen}}}', window)})"
+
+
+def now() -> Row:
+    """What holds at this moment, for all tables."""
+
+    def count(number: int, title: str, text: str, colour: str, link: tuple[str, str] = EXPORTER) -> Panel:
+        steps = always(colour) if colour == UP else from_one(colour)
+        queries = [Query(count_of(title.lower()))]
+        return stat_panel(number, title, text, queries, (2, 4), no_value=NO_DATA, steps=steps, link=link)
+
+    spared = within('rounds_table_scans_total{result="unchanged"}', "1d")
+    return Row(
+        100,
+        "Now",
+        [
+            count(101, "Fails", "Tables whose last check failed. `rounds status` says why.", DOWN),
+            count(
+                102,
+                "Overdue",
+                "Tables whose last check succeeded, but so long ago that TableCheckOverdue fires: what is shown of them "
+                "is old. Look at the duration of checks, and at the exporter.",
+                DEGRADED,
+            ),
+            count(103, "Works", "Tables that are checked as they should be. Nothing to do.", UP, ALL_TABLES),
+            count(
+                104,
+                "No data",
+                "Tables that were watched within the last hour and have no check to show: not checked yet, or the "
+                "exporter is gone, or they were removed from its configuration.",
+                UNKNOWN,
+            ),
+            stat_panel(
+                105,
+                "Rows changed, last 24 hours",
+                "Rows of all tables that checks found inserted, modified and deleted. Exact; a row that changed twice "
+                "between two checks counts once.",
+                [Query(f"sum({changed(change, '1d')})", change) for change in CHANGE_COLOURS],
+                (6, 4),
+                no_value=NO_DATA,
+                unit="locale",
+                decimals=0,
+                steps=from_one(NEUTRAL),
+                link=ALL_TABLES,
+                names=True,
+                colours=CHANGE_COLOURS,
+            ),
+            stat_panel(
+                106,
+                "Scans spared, last 24 hours",
+                "Checks that needed no scan, because the database said that nothing was committed since the one "
+                "before. With a warehouse each is one that was not woken up for it.",
+                [Query(f"sum(max by (table) ({spared}))")],
+                (4, 4),
+                no_value=NO_DATA,
+                unit="locale",
+                decimals=0,
+                link=ALL_TABLES,
+            ),
+            stat_panel(
+                107,
+                "Firing alerts",
+                "Alerts on tables by severity. Critical: act now. Error: today. Warning: have a look. What is only "
+                "told, such as inserted rows, is not counted.",
+                [
+                    Query(f"count({firing_alerts(severity_is(severity))}) or vector(0)", severity)
+                    for severity in SEVERITY_COLOURS
+                ],
+                (6, 4),
+                no_value="no alerts",
+                steps=from_one(DOWN),
+                link=ALL_TABLES,
+                names=True,
+                colours=SEVERITY_COLOURS,
+            ),
+            stat_panel(
+                108,
+                "Rows",
+                "Rows of each table at its last scan. Click one to see only its history and detail.",
+                [Query(f"sort_desc({of_table('rounds_table_rows')})", "{{table}}")],
+                (15, 6),
+                no_value="No table was scanned yet",
+                unit="locale",
+                decimals=0,
+                link=ONE_TABLE,
+                names=True,
+                text_sizes=(18, 40),
+            ),
+            grid(
+                109,
+                "Firing alerts",
+                "Alerts on tables that call for somebody. Each has a page of its name among the runbooks, which says "
+                "what to do. What is only told, such as inserted rows, stands under Tables.",
+                [
+                    Column("Table", "table", label=True, link=ROW_TABLE),
+                    Column("Alert", "alertname", label=True),
+                    Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
+                    Column("Since", firing_since(), unit="dateTimeFromNow", width=150),
+                ],
+                (9, 6),
+                no_value="No alert is firing",
+                sort=("Since", True),
+            ),
+            grid(
+                110,
+                "Tables",
+                "Each table: whether it is checked as it should be, its rows, what became of them in the last 24 "
+                "hours, and when it was and will be checked. A time in the past under Next check is a check that is "
+                "late, or one that takes its time.",
+                [
+                    Column("Table", "table", label=True, link=ROW_TABLE),
+                    Column("Checking", STATE, texts=CHECKING, unit="none", width=110),
+                    Column("Rows", of_table("rounds_table_rows"), unit="locale", decimals=0, width=130),
+                    *(
+                        Column(
+                            f"{change.capitalize()}, 24 h",
+                            changed(change, "1d"),
+                            unit="locale",
+                            decimals=0,
+                            steps=((None, "text"), (1, colour)),
+                            width=130,
+                        )
+                        for change, colour in CHANGE_COLOURS.items()
+                    ),
+                    Column(
+                        "Last change",
+                        f"1000 * {of_table('rounds_table_last_change_timestamp_seconds')}",
+                        unit="dateTimeFromNow",
+                        width=150,
+                        empty="never",
+                    ),
+                    Column("Last check", f"1000 * {last_run(EVERY_COLLECTOR)}", unit="dateTimeFromNow", width=150),
+                    Column("Next check", f"1000 * {next_run(EVERY_COLLECTOR)}", unit="dateTimeFromNow", width=150),
+                    Column("Every", interval(EVERY_COLLECTOR), unit="s", width=90),
+                    Column("Took", duration(EVERY_COLLECTOR), unit="s", decimals=2, width=100),
+                ],
+                (24, 7),
+                no_value="No table is watched: is the exporter up, and has it tables?",
+                sort=("Checking", True),
+            ),
+        ],
+    )
+
+
+def last_run(collectors: str) -> str:
+    """When each table was last checked."""
+    return of_collector(f"rounds_collector_last_run_timestamp_seconds{{{collectors}}}")
+
+
+def duration(collectors: str) -> str:
+    """How long each table's last check took."""
+    return of_collector(f"rounds_collector_duration_seconds{{{collectors}}}")
+
+
+def interval(collectors: str) -> str:
+    """The time from one check of each table to the next."""
+    return of_collector(f"{INTERVAL}{{{collectors}}}")
+
+
+def next_run(collectors: str) -> str:
+    """When each table is checked next: an interval after the beginning of its last check."""
+    return f"({last_run(collectors)} - {duration(collectors)} + {interval(collectors)})"
+
+
+def firing(*matchers: str) -> str:
+    """The alerts on tables that fire."""
+    chosen = ",".join(('alertstate="firing"', 'component="tables"', *matchers))
+    return f"ALERTS{{{chosen}}}"
+
+
+def firing_alerts(*matchers: str) -> str:
+    """The same, one for each table and alert: every check that found changes is an alert of its own."""
+    return f"group by (table, alertname) ({firing(*matchers)})"
+
+
+def severity_is(name: str) -> str:
+    """The matcher of a severity."""
+    return f'severity="{name}"'
+
+
+def firing_since() -> str:
+    """When each firing alert began, in milliseconds as Grafana wants times."""
+    calling = firing('severity!="info"')
+    return f"max by (table, alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {calling})"
+
+
+def history() -> Row:
+    """How it came to this, for the selected tables."""
+    changes = 'rounds_table_changes_total{change="%s",%s}'
+    scans = 'rounds_table_scans_total{result="%s",%s}'
+    failures = f"rounds_collector_failures_total{{{SELECTED_COLLECTOR}}}"
+    spared, scanned = (of_window(within(scans % (result, SELECTED), "$__range")) for result in ("unchanged", "scanned"))
+    failed = of_collector(f"sum by (collector) (round(increase({failures}[$__range])))")
+    severity_codes = (("info", 0), ("warning", 1), ("error", 2), ("critical", 3))
+    alerts = " or ".join(
+        f"{code} * max by (table) ({firing(SELECTED, severity_is(name))})" for name, code in reversed(severity_codes)
+    )
+    return Row(
+        200,
+        "History: $table",
+        [
+            repeated(
+                graph(
+                    201,
+                    "Rows of $table",
+                    "Rows at each scan. Marks are checks that found changes: blue-green inserted, violet modified, "
+                    "ochre deleted rows; the switches at the top hide them. The axis does not begin at 0.",
+                    [Query(of_table("rounds_table_rows", SELECTED), "{{table}}")],
+                    (24, 8),
+                    no_value="The table was not scanned in this time",
+                    unit="locale",
+                    style="steps",
+                    colour=NEUTRAL,
+                    minimum=None,
+                    decimals=0,
+                ),
+                "table",
+                3,
+            ),
+            graph(
+                202,
+                "Rows changed",
+                "Rows of the selected tables that checks found changed: inserted and modified upwards, deleted "
+                "downwards. A bar stands for the time since the one before it; its numbers are exact. A tall bar "
+                "downwards is a loss: ask who deleted, before backups are overwritten.",
+                [
+                    Query(
+                        f"{sign}sum({risen(changes % (change, SELECTED), 'table')})",
+                        change,
+                    )
+                    for change, sign in (("inserted", ""), ("modified", ""), ("deleted", "-"))
+                ],
+                (24, 9),
+                no_value="No check in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                minimum=None,
+                soft_maximum=1,
+                colours=CHANGE_COLOURS,
+                decimals=0,
+            ),
+            timeline(
+                203,
+                "Checking",
+                "Whether each table was checked as it should be. A gap is time in which nothing is known: look at the "
+                "exporter. Tables of one source that fail at once point to the source.",
+                [Query(checking(SELECTED_COLLECTOR), "{{table}}")],
+                (12, 8),
+                no_value="No check is known in this time: is the exporter up?",
+                texts=CHECKING,
+                link=ONE_TABLE,
+            ),
+            graph(
+                204,
+                "Checks by what they needed",
+                "Checks of the selected tables. No scan: the database said that nothing was committed, so nothing was "
+                "read and no warehouse woken up. If a quiet table is always scanned, the gate cannot be relied on "
+                "there: see the documentation of its database.",
+                [
+                    Query(f"sum({risen(scans % ('unchanged', SELECTED), 'table')})", "no scan"),
+                    Query(f"sum({risen(scans % ('scanned', SELECTED), 'table')})", "scan"),
+                    Query(f"sum({risen(failures, 'collector, reason')})", "failed"),
+                ],
+                (12, 8),
+                no_value="No check in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours={"no scan": PARTS[2], "scan": PARTS[5], "failed": DOWN},
+                decimals=0,
+            ),
+            grid(
+                205,
+                "Rows changed in the time shown",
+                "Exact sums of what the checks found. Balance is inserted less deleted rows.",
+                [
+                    Column("Table", "table", label=True, link=ROW_TABLE),
+                    *(
+                        Column(
+                            change.capitalize(),
+                            changed(change, "$__range", SELECTED),
+                            unit="locale",
+                            decimals=0,
+                            steps=((None, "text"), (1, colour)),
+                            width=120,
+                        )
+                        for change, colour in CHANGE_COLOURS.items()
+                    ),
+                    Column(
+                        "Balance",
+                        f"{changed('inserted', '$__range', SELECTED)} - {changed('deleted', '$__range', SELECTED)}",
+                        unit="locale",
+                        decimals=0,
+                        width=120,
+                    ),
+                ],
+                (12, 7),
+                no_value="No check in this time",
+                sort=("Table", False),
+            ),
+            grid(
+                206,
+                "Checks in the time shown",
+                "How many checks succeeded, how many of them needed no scan, how many failed, and how many pairs of "
+                "hashes were read to find out which rows had changed.",
+                [
+                    Column("Table", "table", label=True, link=ROW_TABLE),
+                    Column("Checks", f"{spared} + {scanned}", unit="locale", decimals=0, width=90),
+                    Column("No scan", spared, unit="locale", decimals=0, width=90),
+                    Column("Share", f"{spared} / ({spared} + {scanned} > 0)", unit="percentunit", decimals=0, width=80),
+                    Column(
+                        "Failed",
+                        failed,
+                        unit="locale",
+                        decimals=0,
+                        steps=((None, "text"), (1, DOWN)),
+                        width=90,
+                    ),
+                    Column(
+                        "Pairs read",
+                        of_window(within(f"rounds_table_rows_read_total{{{SELECTED}}}", "$__range")),
+                        unit="short",
+                        width=120,
+                    ),
+                ],
+                (12, 7),
+                no_value="No check in this time",
+                sort=("Table", False),
+            ),
+            timeline(
+                207,
+                "Alerts",
+                "When alerts fired on each table, and when changes were told: the gravest at each time. Their end "
+                "includes the time for which Prometheus keeps them.",
+                [Query(alerts, "{{table}}")],
+                (24, 6),
+                no_value="No alert fired in this time",
+                texts={code: SEVERITIES[name] for name, code in severity_codes},
+            ),
+        ],
+    )
+
+
+def of_window(expr: str) -> str:
+    """One value for each table."""
+    return f"max by (table) ({expr})"
+
+
+def detail() -> Row:
+    """What is needed to find the cause, for the selected tables."""
+    last_rows = f"max by (table, change) (rounds_table_last_change_rows{{{SELECTED}}})"
+    last_time = f"1000 * max by (table, change) (rounds_table_last_change_timestamp_seconds{{{SELECTED}}})"
+    total = f"max by (table, change) (rounds_table_changes_total{{{SELECTED}}})"
+    longest = of_collector(f"max_over_time(rounds_collector_duration_seconds{{{SELECTED_COLLECTOR}}}[$__interval])")
+    key = f"rounds_table_key_max{{{SELECTED}}}"
+    failures = f'rounds_collector_failures_total{{{SELECTED_COLLECTOR},reason="%s"}}'
+    return Row(
+        300,
+        "Detail: $table",
+        [
+            grid(
+                302,
+                "What is recorded of each table",
+                "Rows before the last check with changes, the largest integer key, when the table was last scanned, "
+                "and since when changes are counted. Anew: how often rows could not be compared with those before, so "
+                "that changes in between were not counted; lost: look at the ledger, hashes: was the database "
+                "upgraded? Mass deletion: the share of rows whose loss is critical.",
+                [
+                    Column("Table", "table", label=True, link=ROW_TABLE),
+                    Column(
+                        "Rows before",
+                        of_table("rounds_table_previous_rows", SELECTED),
+                        unit="locale",
+                        decimals=0,
+                        width=110,
+                    ),
+                    Column("Largest key", of_table("rounds_table_key_max", SELECTED), unit="none", width=110),
+                    Column(
+                        "Last scan",
+                        f"1000 * {of_table('rounds_table_last_scan_timestamp_seconds', SELECTED)}",
+                        unit="dateTimeFromNow",
+                        width=150,
+                    ),
+                    Column(
+                        "Baseline",
+                        f"1000 * {of_table('rounds_table_baseline_timestamp_seconds', SELECTED)}",
+                        unit="dateTimeFromNow",
+                        width=150,
+                    ),
+                    *(
+                        Column(
+                            f"Anew: {REASON_WORDS.get(reason, reason)}",
+                            of_table("rounds_table_rebaselines_total", SELECTED, f'reason="{reason}"'),
+                            unit="locale",
+                            decimals=0,
+                            steps=((None, "text"), (1, DEGRADED)),
+                            width=140 if reason in REASON_WORDS else 115,
+                        )
+                        for reason in REASONS
+                    ),
+                    Column(
+                        "Schema changes",
+                        of_table("rounds_table_schema_changes_total", SELECTED),
+                        unit="locale",
+                        decimals=0,
+                        steps=((None, "text"), (1, DEGRADED)),
+                        width=130,
+                    ),
+                    Column(
+                        "Mass deletion",
+                        of_table("rounds_table_mass_deletion_ratio", SELECTED),
+                        unit="percentunit",
+                        width=115,
+                    ),
+                ],
+                (24, 6),
+                no_value="No table is known: is the exporter up?",
+                sort=("Table", False),
+            ),
+            grid(
+                301,
+                "Last change of each kind",
+                "When a check last found such rows, how many it found then, and how many all checks have found since "
+                "the table is watched.",
+                [
+                    Column("Table", "table", label=True, link=ROW_TABLE),
+                    Column("Change", "change", label=True, texts=CHANGE_WORDS, width=110),
+                    Column("When", last_time, unit="dateTimeAsIso", width=190, empty="never"),
+                    Column("Rows then", last_rows, unit="locale", decimals=0, width=110),
+                    Column("In all", total, unit="locale", decimals=0, width=110),
+                ],
+                (12, 10),
+                no_value="No table is known: is the exporter up?",
+                sort=("When", True),
+            ),
+            note(308, "Which rows changed", "How to see single changes, and their keys.", WHICH_ROWS, (12, 10)),
+            graph(
+                303,
+                "Duration of checks",
+                "How long the longest check of each table took. Low where no scan was needed. A slow rise is a growing "
+                "table; a jump is a busy source, or many changes.",
+                [Query(longest, "{{table}}")],
+                (12, 8),
+                no_value="No check in this time",
+                unit="s",
+                points=BARS,
+                log=True,
+                link=ONE_TABLE,
+            ),
+            graph(
+                306,
+                "Failed checks by reason",
+                "connect, timeout: network, load or a suspended warehouse. auth: an expired secret; log-ins are tried "
+                "less and less often, lest the account be locked. query: a missing grant, table or column.",
+                [Query(f"sum({risen(failures % reason, 'collector')})", reason) for reason in FAILURE_REASONS],
+                (12, 8),
+                no_value="No check in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=dict(zip(FAILURE_REASONS, PARTS, strict=False)),
+                decimals=0,
+            ),
+            graph(
+                304,
+                "Pairs of hashes read",
+                "One for each row of the buckets that differed: the whole table at its first check, a few thousand for "
+                "a changed row afterwards. This is what a check costs beside the scan in the database.",
+                [
+                    Query(
+                        risen(f"rounds_table_rows_read_total{{{SELECTED}}}", "table"),
+                        "{{table}}",
+                    )
+                ],
+                (12, 8),
+                no_value="No check in this time",
+                unit="short",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                link=ONE_TABLE,
+            ),
+            graph(
+                305,
+                "Growth of the largest key",
+                "By how much the largest integer key grew in the time shown. Where keys are given in order, it counts "
+                "rows that were ever inserted, those too that were deleted again between two checks.",
+                [Query(of_window(f"{key} - min_over_time({key}[$__range] @ end())"), "{{table}}")],
+                (12, 8),
+                no_value="No selected table has one integer key, or `key_max` is off",
+                unit="locale",
+                style="steps",
+                soft_maximum=1,
+                decimals=0,
+                link=ONE_TABLE,
+            ),
+        ],
+    )
+
+
+#: Metrics count rows; the journal in the ledger lists the checks that found changes, and keys.
+WHICH_ROWS = """\
+Metrics count rows and never name one. The **journal** in the ledger keeps each check that found changes for 30 days:
+
+```
+rounds changes --table patients
+```
+
+It lists time, kind and number of rows, and the keys of the rows as `keys` of the table has it:
+
+- `keys: hashed`, the default: pseudonyms, which tell one row from another and name none
+- `keys: raw`: the keys themselves, which then stand in the ledger too
+
+With a ledger in MariaDB or PostgreSQL the journal can be a dashboard of its own: see *Journal* in `docs/dashboards.md`.
+"""
+
+
+def marks() -> list[Mark]:
+    """Checks that found changes, or recorded a table anew, each at its own time."""
+    time = f'1000 * max by (table) (rounds_table_last_change_timestamp_seconds{{{SELECTED},change="%s"}})'
+    found = [
+        Mark(change.capitalize(), time % change, f"{{{{table}}}}: rows {change}", "A check found them.", colour)
+        for change, colour in CHANGE_COLOURS.items()
+    ]
+    anew = Mark(
+        "Recorded anew",
+        f"1000 * {of_table('rounds_table_baseline_timestamp_seconds', SELECTED)}",
+        "{{table}}: recorded anew",
+        "Changes are counted from here.",
+        DEGRADED,
+    )
+    return [*found, anew]
+
+
+def dashboard() -> str:
+    """The dashboard's file."""
+    return render(
+        UID,
+        "Tables",
+        "What became of the rows of watched tables, and whether they are checked. Now shows all tables, History and "
+        "Detail the selected ones.",
+        variables=[
+            Variable(
+                "table",
+                "Table",
+                f"{INTERVAL}{{{EVERY_COLLECTOR}}}",
+                values="collector",
+                part="/^tables\\/(.+)$/",
+            ),
+        ],
+        # Not the events: the marks tell of them, at the time of the check.
+        alerts=f'component="tables",kind!="event",{SELECTED}',
+        rows=[now(), history(), detail()],
+        marks=marks(),
+        time_from="now-24h",
+    )
