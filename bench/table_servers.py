@@ -9,18 +9,23 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import socket
 import subprocess
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pymysql
-from measure import free_port, running
+import snowflake.connector
+from measure import cpu_seconds, free_port, running
+
+from rounds.demo import warehouse
 
 #: Every so manyth key is not in the table.
 FREE = 51
@@ -47,19 +52,22 @@ class Server(ABC):
 
     Attributes:
         title: what it is.
+        connection: one that owns the table.
         table: the table's name in a configuration.
         source: its section ``sources``, plain.
         rows: how many rows the table was made with.
     """
 
     title: ClassVar[str]
+    connection: Any
     table: str = "patients"
-    #: The floor: one bare aggregate over all columns, which every digest must cost at least.
+    #: The floor: one aggregate over 64 bits of a hash of all columns, in which NULL and '' differ; no key, no buckets.
     floor_statement: ClassVar[str]
-    source: dict[str, Any]
 
-    def __init__(self) -> None:
+    def __init__(self, source: dict[str, Any], pid: int) -> None:
+        self.source = source
         self.rows = 0
+        self._pid = pid
         self._random = random.Random(12780)
         self._touched: set[int] = set()
 
@@ -90,15 +98,21 @@ class Server(ABC):
             self.sql(f"UPDATE patients SET name = CONCAT(COALESCE(name, ''), '*') WHERE id IN ({listed})")
         return changed
 
-    def floor(self) -> float:
-        """Seconds that the floor takes."""
-        begin = time.perf_counter()
+    def floor(self) -> tuple[float, float]:
+        """Seconds that the floor takes, and seconds of processor time of the server."""
+        begin, spent = time.perf_counter(), self.cpu()
         self.sql(self.floor_statement)
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, self.cpu() - spent
 
-    @abstractmethod
+    def cpu(self) -> float:
+        """Seconds of processor time that the server has used."""
+        return cpu_seconds(self._pid)
+
     def sql(self, statement: str) -> list[Any]:
         """Run a statement; its rows."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
 
     @abstractmethod
     def sent(self) -> int:
@@ -129,26 +143,20 @@ class Mariadb(Server):
 
     title = "MariaDB"
     floor_statement = (
-        "SELECT COUNT(*), BIT_XOR(CAST(CONV(LEFT(SHA2(CONCAT_WS(',', id, name), 256), 16), 16, 10) AS UNSIGNED))"
-        " FROM patients"
+        "SELECT COUNT(*), BIT_XOR(CAST(CONV(LEFT(SHA2(CONCAT("
+        "IFNULL(id, 'N'), ',', IFNULL(CONCAT(LENGTH(name), ':', name), 'N')"
+        "), 256), 16), 16, 10) AS UNSIGNED)) FROM patients"
     )
 
-    def __init__(self, source: dict[str, Any]) -> None:
-        super().__init__()
-        self.source = source
-        self._connection = connect(source)
+    def __init__(self, source: dict[str, Any], pid: int) -> None:
+        super().__init__(source, pid)
+        self.connection = connect(source)
 
     @property
     def url(self) -> str:
         """Of its database, for reladiff."""
         source = self.source
         return f"mysql://{source['user']}:{source['password']}@{source['host']}:{source['port']}/{source['database']}"
-
-    def sql(self, statement: str) -> list[Any]:
-        """Run a statement; its rows."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-            return list(cursor.fetchall())
 
     def sent(self) -> int:
         """As the server counts them."""
@@ -199,14 +207,106 @@ def mariadb(folder: Path) -> Iterator[Mariadb]:
         "innodb-doublewrite": 0,
     }
     command = ["mariadbd", *common, "--skip-name-resolve", *(f"--{name}={value}" for name, value in options.items())]
-    with running(tethered(command), port):
+    with running(tethered(command), port) as process:
         source = {"kind": "mariadb", "host": "127.0.0.1", "port": port, "user": "bench", "database": "bench"}
-        yield Mariadb({**source, "password": password})
+        server = Mariadb({**source, "password": password}, process.pid)
+        with closing(server.connection):
+            yield server
+
+
+class Fakesnow(Server):
+    """fakesnow's server. What it sends goes through a gate that counts."""
+
+    title = "fakesnow"
+    table = "bench.public.patients"
+    floor_statement = (
+        "SELECT COUNT(*), BITXOR_AGG(BITAND(HASH(SHA2(TO_VARCHAR(HASH(id, name)), 256)), 9223372036854775807))"
+        " FROM patients"
+    )
+
+    def __init__(self, port: int, pid: int) -> None:
+        self._gate = Gate(port)
+        place = {"kind": "snowflake", "account": "bench", "host": "127.0.0.1", "protocol": "http"}
+        login = {"user": "bench", "password": secrets.token_hex()}
+        super().__init__({**place, **login, "port": self._gate.port, "database": "bench"}, pid)
+        with closing(connect({**self.source, "port": port, "database": None})) as first, first.cursor() as cursor:
+            cursor.execute("CREATE DATABASE bench")
+            cursor.execute("CREATE SCHEMA IF NOT EXISTS bench.public")
+        self.connection = connect({**self.source, "port": port})
+
+    def sent(self) -> int:
+        """As the gate counts them: headers of HTTP too."""
+        return self._gate.sent
+
+    def settle(self) -> None:
+        """Its token moves with every change."""
+
+    def _fill(self, highest: int) -> None:
+        given, family = (
+            " ".join(f"WHEN {number} THEN '{name}'" for number, name in enumerate(names)) for names in (_GIVEN, _FAMILY)
+        )
+        name = f"CASE MOD(n, {len(_GIVEN)}) {given} END || ' ' || CASE MOD(FLOOR(n / 7), {len(_FAMILY)}) {family} END"
+        self.sql("CREATE OR REPLACE TABLE patients (id NUMBER(38, 0), name VARCHAR)")
+        self.sql(
+            f"INSERT INTO patients SELECT n, IFF(MOD(n, 100) = 7, NULL, {name} || ' ' || n) FROM"
+            f" (SELECT ROW_NUMBER() OVER (ORDER BY NULL) AS n FROM TABLE(GENERATOR(ROWCOUNT => {highest})))"
+            f" WHERE MOD(n, {FREE}) <> 0"
+        )
+
+
+@contextmanager
+def fakesnow(python: Path) -> Iterator[Fakesnow]:
+    """fakesnow's server, run by the Python of its environment until left."""
+    port = free_port()
+    with running(tethered(warehouse.command(python, port)), port) as process:
+        server = Fakesnow(port, process.pid)
+        with closing(server.connection):
+            yield server
+
+
+class Gate:
+    """Passes connections on to a port, and counts the bytes that come back.
+
+    Attributes:
+        port: where it listens.
+        sent: bytes so far.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._lock = threading.Lock()
+        self.port: int = self._server.getsockname()[1]
+        self.sent = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            client = self._server.accept()[0]
+            server = socket.create_connection(("127.0.0.1", self._target))
+            threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(2**18):
+                if counted:
+                    with self._lock:
+                        self.sent += len(data)
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
 
 
 def connect(source: dict[str, Any]) -> Any:
     """A connection of the driver alone, without Rounds."""
     keys = ("host", "port", "user", "password", "database")
+    if source["kind"] == "snowflake":
+        given = {key: source[key] for key in (*keys, "account", "protocol") if source[key]}
+        quiet: dict[str, Any] = {"session_parameters": {"CLIENT_TELEMETRY_ENABLED": False}}
+        # Its default says with each connection that it will change.
+        quiet["enable_server_session_keep_alive_auto_detection"] = False
+        return snowflake.connector.connect(**given, schema="public", autocommit=True, **quiet)
     return pymysql.connect(**{key: source[key] for key in keys}, charset="utf8mb4", autocommit=True)
 
 

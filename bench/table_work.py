@@ -31,6 +31,7 @@ class Run:
         peak: most MiB resident in the life of the process.
         found: changed rows by kind.
         keys: the keys of changed rows, where they are listed.
+        load: seconds of processor time of the server.
         scanned: whether the table was read.
         rows_read: rows that were transferred.
         sent: bytes that the server sent.
@@ -43,6 +44,7 @@ class Run:
     peak: float
     found: Found
     keys: dict[str, list[str]] = field(default_factory=dict)
+    load: float = 0.0
     scanned: bool = True
     rows_read: int = 0
     sent: int = 0
@@ -73,12 +75,14 @@ def _check(task: dict[str, Any]) -> Callable[[], _Result]:
     from rounds.databases.databases import Databases  # noqa: PLC0415
     from rounds.ledger.ledger import open_ledger  # noqa: PLC0415
     from rounds.ledger.settings import State  # noqa: PLC0415
+    from rounds.logs import configure_logs  # noqa: PLC0415
     from rounds.tables import journal, record  # noqa: PLC0415
     from rounds.tables.check import check  # noqa: PLC0415
     from rounds.tables.config import WatchedTable  # noqa: PLC0415
     from rounds.tables.record import CHANGES, Record  # noqa: PLC0415
     from rounds.tables.schema import SCHEMA  # noqa: PLC0415
 
+    configure_logs("error", "logfmt")
     given = {"name": "patients", "source": "clinic", "table": task["table"], "keys": task["keys"]}
     watched = WatchedTable.model_validate({**given, "journal_max": LISTED})
     ledger = open_ledger(State.model_validate({"url": f"sqlite:///{task['folder']}/state.db"}), [SCHEMA])

@@ -33,9 +33,11 @@ from pathlib import Path
 from typing import Any
 
 from measure import this
-from table_servers import Changed, Mariadb, Server, mariadb
+from table_servers import Changed, Mariadb, Server, fakesnow, mariadb
 from table_work import LISTED, Run
 from table_work import main as work
+
+from rounds.demo import warehouse
 
 _HOUR, _DAY = 3600, 86_400
 _MIB = 2**20
@@ -54,12 +56,14 @@ class Case:
     Attributes:
         title: what changed, or who ran.
         runs: one or more.
-        ratios: of their wall time to that of the floor; none where that says nothing.
+        ratios: of their wall time to that of the floor.
+        loads: the same for the server's processor time.
     """
 
     title: str
     runs: list[Run] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
+    loads: list[float] = field(default_factory=list)
 
     def median(self, name: str) -> float:
         """The median of one of the figures of the runs."""
@@ -83,8 +87,7 @@ class Bench:
         self._server = server
         self._pairs = pairs
         self._now = 1_800_000_000
-        self._floor = 0.0
-        self.floors: list[float] = []
+        self.floors: list[tuple[float, float]] = []
 
     def peers(self, *, pull: bool) -> list[Case]:
         """The other ways, over the same few changes."""
@@ -137,15 +140,14 @@ class Bench:
     def _measure(self, case: Case, run: Callable[[Changed | None], Run], change: int = 0) -> None:
         """Add a run to a case, with the floor before it and after it."""
         changed = self._server.change(change) if change else None
-        before = self._measured_floor() if changed or not self._floor else self._floor
+        if changed or not self.floors:
+            self.floors.append(self._server.floor())
         found = run(changed)
-        self._floor = self._measured_floor()
-        case.runs.append(found)
-        case.ratios.append(2 * found.seconds / (before + self._floor))
-
-    def _measured_floor(self) -> float:
         self.floors.append(self._server.floor())
-        return self.floors[-1]
+        seconds, load = (statistics.mean(each) for each in zip(*self.floors[-2:], strict=True))
+        case.runs.append(found)
+        case.ratios.append(found.seconds / seconds)
+        case.loads.append(found.load / load)
 
     def _check(self, folder: str, keys: str, changed: Changed | None = None, after: int = _DAY) -> Run:
         self._now += after
@@ -169,13 +171,13 @@ class Bench:
             print(json.dumps(task), file=process.stdin, flush=True)
             if process.stdout.readline() != "ready\n":
                 raise SystemExit(f"{kind}: the process failed")
-            before = server.sent()
+            before, spent = server.sent(), server.cpu()
             print(file=process.stdin, flush=True)
             answer = process.stdout.readline()
             if not answer:
                 raise SystemExit(f"{kind}: the process failed")
             run = Run(**json.loads(answer))
-            run.sent = server.sent() - before
+            run.sent, run.load = server.sent() - before, server.cpu() - spent
         run.kept = sum(file.stat().st_size for file in Path(folder).glob(f"{kept}*"))
         return run
 
@@ -184,7 +186,7 @@ def _reladiff(program: Path, server: Mariadb, changed: Changed | None) -> Run:
     """A run of reladiff, from its start to its end."""
     tables = [server.url, "patients_before", "patients"]
     arguments = ["-k", "id", "-c", "name", "-a", "hashdiff", "--json", "--skip-sort-results"]
-    before, begin = server.sent(), time.perf_counter()
+    before, spent, begin = server.sent(), server.cpu(), time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         # Its lines are wrapped, whatever is in them.
         wide = {**os.environ, "COLUMNS": "1000"}
@@ -193,14 +195,14 @@ def _reladiff(program: Path, server: Mariadb, changed: Changed | None) -> Run:
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        seconds, sent = time.perf_counter() - begin, server.sent() - before
+        seconds, sent, load = time.perf_counter() - begin, server.sent() - before, server.cpu() - spent
         output.seek(0)
         lines = [json.loads(line) for line in output if line.startswith("[")]
     came, gone = (Counter(str(row[0]) for sign, row in lines if sign == wanted) for wanted in "+-")
     both = came & gone
     counts = {"inserted": came - both, "deleted": gone - both, "modified": both}
     found = {kind: keys.total() for kind, keys in counts.items()}
-    run = Run(seconds, usage.ru_utime + usage.ru_stime, 0, usage.ru_maxrss / 1024, found, sent=sent)
+    run = Run(seconds, usage.ru_utime + usage.ru_stime, 0, usage.ru_maxrss / 1024, found, sent=sent, load=load)
     _verify(run, changed)
     return run
 
@@ -219,7 +221,7 @@ def _verify(run: Run, changed: Changed | None, *, listed: bool = False) -> None:
 # --- what is printed --------------------------------------------------------------------------------------------------
 
 _HEAD = (
-    f"{'':24}{'wall s':>9}{'/ floor':>9}{'/ pull':>9}{'CPU s':>9}"
+    f"{'':24}{'wall s':>9}{'/ floor':>9}{'load':>7}{'/ pull':>9}{'CPU s':>9}"
     f"{'before':>8}{'peak':>8}{'rows read':>12}{'sent':>10}{'kept':>8}"
 )
 
@@ -228,9 +230,10 @@ def _lines(cases: Sequence[Case], pull: Case | None) -> Iterator[str]:
     for case in cases:
         wall = case.median("seconds")
         ratio = f"{case.ratio:.2f}" if case.ratio else ""
+        load = f"{statistics.median(case.loads):.2f}" if case.loads else ""
         to_pull = f"{wall / pull.median('seconds'):.3f}" if pull else ""
         yield (
-            f"{case.title:24}{wall:9.3f}{ratio:>9}{to_pull:>9}{case.median('cpu'):9.3f}"
+            f"{case.title:24}{wall:9.3f}{ratio:>9}{load:>7}{to_pull:>9}{case.median('cpu'):9.3f}"
             f"{case.median('before'):8.0f}{case.peak:8.0f}{case.median('rows_read'):12,.0f}"
             f"{case.median('sent') / _MIB:10.3f}{case.median('kept') / _MIB:8.1f}"
         )
@@ -285,7 +288,7 @@ def _measure(server: Server, rows: int, options: argparse.Namespace) -> dict[str
         for goal, reached, met in goals:
             print(f"  {'yes' if met else 'NO ':3}  {goal}: {reached:.3g}")
         result[keys] = {"cases": [vars(case) for case in cases], "goals": goals}
-    floors = sorted(bench.floors)
+    floors = sorted(seconds for seconds, _ in bench.floors)
     print(f"floor: median of {len(floors)} {statistics.median(floors):.3f} s, {floors[0]:.3f} to {floors[-1]:.3f} s")
     return {**result, "floors": bench.floors}
 
@@ -316,7 +319,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     options = parser.parse_args()
     results = []
-    print("seconds; MiB of memory before the run and at most; MiB sent by the server and kept for the next run")
+    print("load: the server's processor time, ratio to the floor's; CPU: of the process that asks")
+    print("MiB of memory before the run and at most; MiB that the server sent; MiB that are kept for the next run")
     if not os.environ.get("ROUNDS_RELADIFF"):
         print("reladiff is left out: ROUNDS_RELADIFF does not name its program")
     with ExitStack() as stack:
@@ -324,6 +328,12 @@ def main() -> None:
         if options.rows:
             server = stack.enter_context(mariadb(folder))
             results += [_measure(server, rows, options) for rows in options.rows]
+        python = warehouse.python()
+        if options.snowflake_rows and python:
+            stand_in = stack.enter_context(fakesnow(python))
+            results += [_measure(stand_in, rows, options) for rows in options.snowflake_rows]
+        elif options.snowflake_rows:
+            print(f"\nfakesnow is left out: {warehouse.VARIABLE} does not name a Python that has it")
     if options.json:
         options.json.write_text(json.dumps(results, indent=1, default=vars), encoding="utf-8")
 
