@@ -24,7 +24,7 @@ from rounds.tables.layout import MODULUS, NULL_BUCKET, Layout, Pairs
 from support.tables import Files, Lab, Overheard, lab_in, plan
 
 KINDS = ("sqlite", "mariadb", "postgresql", "snowflake")
-EXAMPLES = {kind: settings(max_examples=6 if kind == "snowflake" else 40, deadline=None) for kind in KINDS}
+EXAMPLES = {kind: settings(max_examples=4 if kind == "snowflake" else 40, deadline=None) for kind in KINDS}
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 INTEGER = {"sqlite": "INTEGER", "mariadb": "bigint", "postgresql": "bigint", "snowflake": "NUMBER(38,0)"}
