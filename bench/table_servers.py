@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pymysql
-import snowflake.connector
 from measure import cpu_seconds, free_port, running
 
 from rounds.demo import warehouse
@@ -299,14 +297,21 @@ class Gate:
 
 
 def connect(source: dict[str, Any]) -> Any:
-    """A connection of the driver alone, without Rounds."""
+    """A connection of the driver alone, without Rounds.
+
+    Drivers are imported here: one that a run does not use must not be in its memory.
+    """
     keys = ("host", "port", "user", "password", "database")
     if source["kind"] == "snowflake":
+        import snowflake.connector  # noqa: PLC0415
+
         given = {key: source[key] for key in (*keys, "account", "protocol") if source[key]}
         quiet: dict[str, Any] = {"session_parameters": {"CLIENT_TELEMETRY_ENABLED": False}}
         # Its default says with each connection that it will change.
         quiet["enable_server_session_keep_alive_auto_detection"] = False
         return snowflake.connector.connect(**given, schema="public", autocommit=True, **quiet)
+    import pymysql  # noqa: PLC0415
+
     return pymysql.connect(**{key: source[key] for key in keys}, charset="utf8mb4", autocommit=True)
 
 
