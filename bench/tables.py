@@ -277,7 +277,8 @@ def _measure(server: Server, rows: int, options: argparse.Namespace) -> dict[str
     peers = bench.peers(pull=pulls)
     pull = next((case for case in peers if case.title == f"pull, {_FEW} changes"), None)
     print(_HEAD)
-    print(*_lines(peers, pull), sep="\n")
+    for line in _lines(peers, pull):
+        print(line)
     result: dict[str, Any] = {"server": server.title, "rows": rows, "peers": [vars(case) for case in peers]}
     for keys in options.keys:
         cases = bench.checks(keys)
