@@ -1,7 +1,8 @@
 """What every dialect promises, against real databases; fakesnow's server stands for Snowflake.
 
-What fakesnow cannot do, and so is left out for it: it keeps a NUMBER(38,0) in 64 bits; it loses the offset of a TIMESTAMP_TZ, makes 1970 of a NULL timestamp, and hashes -0.0 as 0.0.
-The function of the token is the test server's own, not fakesnow's.
+What fakesnow cannot do, and so is left out for it: it keeps a NUMBER(38,0) in 64 bits, loses the offset of a
+TIMESTAMP_TZ, makes 1970 of a NULL timestamp, and hashes -0.0 as 0.0. The function of the token is the test server's
+own, not fakesnow's.
 """
 
 from __future__ import annotations
