@@ -55,8 +55,10 @@ def write_exporter(folder: Path, services: Mapping[str, Service], file: Path, wa
     patients = {"name": "patients", "source": "clinic", "table": "patients", "keys": "raw"}
     appointments = {"name": "appointments", "source": "clinic", "table": "appointments"}
     if warehouse:
-        sources["warehouse"] = dict(warehouse)
-        patients |= {"source": "warehouse", "table": WAREHOUSE["patients"]}
+        place = WAREHOUSE["patients"]
+        # The stand-in describes tables only where a session has a database.
+        sources["warehouse"] = {**warehouse, "database": place.partition(".")[0]}
+        patients |= {"source": "warehouse", "table": place}
     tree = {
         "state": {"url": f"sqlite:///{folder / 'state.db'}"},
         "sources": sources,

@@ -66,7 +66,7 @@ class Display:
         colour = _SLACK_COLOURS.get(message.colour, "")
         state = "RESOLVED" if message.resolved else "FIRING"
         channel = f" in {message.channel}" if message.channel else ""
-        head = f"{state} ({message.colour or 'no colour'}{channel}): {message.title}"
+        head = f"{state} ({message.colour or 'no colour'}{channel}): {html.unescape(message.title)}"
         self.event("slack", head, *html.unescape(message.text).splitlines(), *message.links, colour=colour)
 
     def mail(self, mail: Mail) -> None:
