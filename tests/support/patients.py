@@ -50,7 +50,7 @@ class PatientsTable(ABC):
 
     #: How the table is called in the configuration.
     table = "patients"
-    source: Source
+    source: MariadbSource | PostgresqlSource | SqliteSource | SnowflakeSource
 
     @abstractmethod
     def sql(self, *statements: str) -> None:
