@@ -22,21 +22,35 @@ from rounds.demo.records import Table, play
 #: Said when the tables are there.
 MADE = "The tables are there."
 
+_PAUSE = 3.0
+
 #: How a source names the tables, where it is Snowflake: a database for each, as a change of one table moves what the
 #: stand-in says of a whole database.
 WAREHOUSE = {"patients": "development.patients.patients", "appointments": "clinic.clinic.appointments"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the tables and play until told to end."""
+    """Make the tables and play until told to end; from the beginning where the database does not answer."""
     options = _parser().parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+    while True:
+        try:
+            _write(options)
+        except Exception as error:
+            if not isinstance(error, OSError | sqlite3.Error) and not _is_snowflake(error):
+                raise
+            _say(f"The tables cannot be written ({type(error).__name__}); they are made anew.")
+            _beat(options.heartbeat, _PAUSE)
+
+
+def _write(options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
-        warehouse = (
-            stack.enter_context(contextlib.closing(_snowflake(options.warehouse))) if options.warehouse else None
-        )
-        file = stack.enter_context(contextlib.closing(_sqlite(options.file))) if options.file else None
+        warehouse = file = None
+        if options.warehouse:
+            warehouse = stack.enter_context(contextlib.closing(_snowflake(options.warehouse)))
+        if options.file:
+            file = stack.enter_context(contextlib.closing(_sqlite(options.file)))
         homes = {"patients": warehouse or file, "appointments": file or warehouse}
         tables = {name: _table(name, home) for name, home in homes.items()}
         for table in tables.values():
@@ -82,6 +96,11 @@ def _snowflake(address: str) -> Any:
     from rounds.sources import SnowflakeSource  # noqa: PLC0415
 
     return snowflake.connector.connect(**arguments(SnowflakeSource.model_validate(source(address, "writer")), 30))
+
+
+def _is_snowflake(error: Exception) -> bool:
+    """Without importing the connector where it is not used."""
+    return type(error).__module__.startswith("snowflake.connector")
 
 
 def _await(url: str, heartbeat: Path | None) -> None:
