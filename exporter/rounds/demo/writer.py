@@ -31,7 +31,10 @@ WAREHOUSE = {"patients": "development.patients.patients", "appointments": "clini
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the tables and play until told to end; from the beginning where the database does not answer."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not (options.warehouse or options.file):
+        parser.error("give --warehouse or --file")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     while True:
