@@ -27,7 +27,7 @@ up: ## start the exporter, Prometheus, Alertmanager and Grafana in containers
 down: ## end these containers; what they have stored stays
 	docker compose down
 
-up-demo: ## the same with services that fail and recover, and catchers for mail and Slack
+up-demo: ## the same with services and tables that change, and catchers for mail and Slack
 	docker compose $(DEMO_FILES) up -d --build --wait
 	@docker compose $(DEMO_FILES) ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
 
