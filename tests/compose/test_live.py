@@ -240,7 +240,7 @@ MISSING: dict[str, Callable[[Stack], object]] = {
     # Nobody watches Grafana but its own health check.
     "grafana": lambda demo: demo.states()["grafana"] == "exited",
     "demo-services": lambda demo: demo.query('count(rounds_check_state{state="down"} == 1) == 9'),
-    "fakesnow": lambda demo: demo.query('rounds_source_up{source="warehouse"} == 0'),
+    "fakesnow": lambda demo: demo.query('rounds_collector_success{collector="tables/patients"} == 0'),
     # A table that nobody changes is no fault.
     "demo-tables": lambda demo: demo.states()["demo-tables"] == "exited",
     "slack": lambda demo: failed(demo, "slack"),
