@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import weakref
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -13,16 +14,20 @@ from typing import Any, TypeAlias
 from rounds.databases.databases import Databases
 from rounds.databases.session import Session
 from rounds.ledger.ledger import Ledger
-from rounds.sources import Source, SqliteSource
+from rounds.sources import MariadbSource, PostgresqlSource, SnowflakeSource, SqliteSource
 from rounds.tables import journal
 from rounds.tables.check import check
 from rounds.tables.config import WatchedTable
 from rounds.tables.journal import Entry
 from rounds.tables.record import CHANGES, Change, Record
+from support.fakesnow import FakesnowServer
 
 #: Key and name. Keys may be missing or there twice.
 Patient: TypeAlias = tuple[int | None, str | None]
 Truth: TypeAlias = dict[Change, Counter[int | None]]
+
+#: Rows that the stand-in for Snowflake is given in one statement.
+_AT_A_TIME = 1000
 
 
 def truth(before: Sequence[Patient], after: Sequence[Patient]) -> Truth:
@@ -85,10 +90,10 @@ class Watch:
         with self.open() as own:
             return check(self.watched, own, self.ledger, self.now)
 
-    def journal(self) -> list[Entry]:
-        """The whole journal of the table."""
+    def journal(self, since: float = 0) -> list[Entry]:
+        """The journal of the table, whole or since a time."""
         with self.ledger.reading() as connection:
-            return list(journal.entries(connection, table=self.watched.name))
+            return list(journal.entries(connection, table=self.watched.name, since=since))
 
     def last_keys(self) -> dict[str, list[str]]:
         """The keys that the last check listed, sorted, by kind of change."""
@@ -99,23 +104,53 @@ class ServerPatients(PatientsTable):
     """In a database of a MariaDB or a PostgreSQL server of the tests."""
 
     def __init__(self, server: Any) -> None:
-        self._server = server
-        self._database = server.create_database()
-        self.source = server.source(self._database)
+        database = server.create_database()
+        self.source = server.source(database)
+        # One for all changes; closed with the test, when nothing refers to it any more.
+        self._connection = server.connect(database)
+        weakref.finalize(self, self._connection.close)
         # PostgreSQL's statistics come late; a check right after a change would find out one check later.
         self._flush = ["SELECT pg_stat_force_next_flush()"] if self.source.kind == "postgresql" else []
         self.sql("CREATE TABLE patients (id BIGINT, name TEXT)")
 
     def sql(self, *statements: str) -> None:
-        self._server.sql(*statements, *self._flush, database=self._database)
+        with self._connection.cursor() as cursor:
+            for statement in [*statements, *self._flush]:
+                cursor.execute(statement)
 
     def replace(self, rows: Sequence[Patient]) -> None:
-        with contextlib.closing(self._server.connect(self._database)) as connection, connection.cursor() as cursor:
+        with self._connection.cursor() as cursor:
             cursor.execute("DELETE FROM patients")
             if rows:
                 cursor.executemany("INSERT INTO patients VALUES (%s, %s)", rows)
             for statement in self._flush:
                 cursor.execute(statement)
+
+
+class SnowflakePatients(PatientsTable):
+    """In a database of the stand-in for Snowflake, through the connector."""
+
+    def __init__(self, server: FakesnowServer) -> None:
+        database = server.create_database()
+        self.source = server.source(database)
+        self.table = f"{database}.public.patients"
+        self._connection = server.connect(database)
+        weakref.finalize(self, self._connection.close)
+        self.sql("CREATE TABLE patients (id NUMBER(38,0), name VARCHAR)")
+
+    def sql(self, *statements: str) -> None:
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def replace(self, rows: Sequence[Patient]) -> None:
+        self.sql("BEGIN", "DELETE FROM patients")
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            for start in range(0, len(rows), _AT_A_TIME):
+                batch = rows[start : start + _AT_A_TIME]
+                marks = ", ".join(["(?, ?)"] * len(batch))
+                cursor.execute(f"INSERT INTO patients VALUES {marks}", [value for row in batch for value in row])
+        self.sql("COMMIT")
 
 
 class SqlitePatients(PatientsTable):

@@ -10,7 +10,7 @@ import pytest
 from rounds.ledger.ledger import Ledger, open_ledger
 from rounds.ledger.settings import State
 from rounds.tables.schema import SCHEMA
-from support.patients import PatientsTable, ServerPatients, SqlitePatients
+from support.patients import PatientsTable, ServerPatients, SnowflakePatients, SqlitePatients
 
 
 @pytest.fixture
@@ -21,11 +21,13 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     opened.close()
 
 
-@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql", "snowflake"])
 def patients(request: pytest.FixtureRequest, tmp_path: Path) -> PatientsTable:
     """An empty table of patients, in each kind of database."""
     if request.param == "sqlite":
         return SqlitePatients(tmp_path)
+    if request.param == "snowflake":
+        return SnowflakePatients(request.getfixturevalue("fakesnow"))
     return ServerPatients(request.getfixturevalue(request.param))
 
 
