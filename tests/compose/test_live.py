@@ -209,6 +209,7 @@ def test_changes_of_a_table_reach_both_catchers(demo: Stack) -> None:
     wait_for("they are in the mail", mail, 30)
     command = ["rounds", "changes", "--format=json", "--table=patients"]
     files = [f"--config.file=/etc/rounds/{name}.yml" for name in ("rounds", "demo")]
+    assert demo.query('rounds_collector_success{collector="tables/appointments"} == 1')
     listing = demo.run("exec", "-T", "exporter", *command, *files).stdout
     assert ["241", "242"] in [json.loads(line)["keys"] for line in listing.splitlines()]
 

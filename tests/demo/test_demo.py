@@ -139,7 +139,7 @@ async def test_alerts_and_their_recoveries_arrive_within_four_minutes() -> None:
 
 
 async def test_without_prometheus_it_says_what_to_install_and_goes_on(lonely: Demo) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await lonely.says("No alerts: run `apt-get install prometheus prometheus-alertmanager` first")
         await lonely.says("exporter +api-gateway: up -> down$")
         await lonely.says("Patients are in SQLite")

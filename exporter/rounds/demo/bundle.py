@@ -56,7 +56,7 @@ def write_exporter(folder: Path, services: Mapping[str, Service], file: Path, wa
     appointments = {"name": "appointments", "source": "clinic", "table": "appointments"}
     if warehouse:
         place = WAREHOUSE["patients"]
-        # The stand-in describes tables only where a session has a database.
+        # The stand-in describes no tables of other databases than the session's.
         sources["warehouse"] = {**warehouse, "database": place.partition(".")[0]}
         patients |= {"source": "warehouse", "table": place}
     tree = {

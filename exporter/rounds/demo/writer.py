@@ -24,9 +24,9 @@ MADE = "The tables are there."
 
 _PAUSE = 3.0
 
-#: How a source names the tables, where it is Snowflake: a database for each, as a change of one table moves what the
-#: stand-in says of a whole database.
-WAREHOUSE = {"patients": "development.patients.patients", "appointments": "clinic.clinic.appointments"}
+#: How a source names the tables, where it is Snowflake. All are in one database, as the stand-in describes no tables of
+#: others than the session's.
+WAREHOUSE = {"patients": "development.patients.patients", "appointments": "development.clinic.appointments"}
 
 
 def main(arguments: list[str] | None = None) -> int:
