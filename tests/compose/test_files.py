@@ -209,9 +209,11 @@ def chosen(source: str) -> list[str]:
 
 def test_a_journal_is_chosen_by_one_variable() -> None:
     mounted = {mount["target"]: mount["source"] for mount in service(BASE, "grafana")["volumes"]}
-    folder = mounted["/etc/grafana/journal"]
+    folder = mounted["/etc/grafana/dashboards/journal"]
     over = "/etc/grafana/provisioning/datasources/journal.yml"
     assert mounted[over] == f"{folder}/datasource.yml"
+    # A folder must be there to be mounted over, and hold nothing that is hidden then.
+    assert [each.name for each in (ROOT / "grafana/dashboards/journal").iterdir()] == [".gitkeep"]
     assert chosen(folder) == [f"./grafana/journal/{kind}" for kind in JOURNALS]
     # A file is put over another one, since in a folder that cannot be written none can be made.
     assert (ROOT / "grafana/provisioning/datasources/journal.yml").is_file()
@@ -253,8 +255,7 @@ def test_everything_for_grafana_is_mounted() -> None:
         assert mounted[f"./grafana/provisioning/{folder.name}"] == f"/etc/grafana/provisioning/{folder.name}"
     for file in (ROOT / "grafana" / "provisioning" / "dashboards").glob("*.y*ml"):
         for provider in yaml.safe_load(file.read_text(encoding="utf-8"))["providers"]:
-            target = mounted["./grafana/dashboards"] if provider["name"] == "rounds" else "/etc/grafana/journal"
-            assert provider["options"]["path"] == target
+            assert provider["options"]["path"] == mounted["./grafana/dashboards"]
 
 
 @pytest.mark.parametrize(("file", "name"), DEFINED)
