@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The stand-in for Snowflake needs an older connector than Rounds.
+FAKESNOW := .venv-fakesnow
 DEBIAN_SERVERS := prometheus prometheus-alertmanager mariadb-server postgresql
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -32,11 +34,11 @@ up-demo: ## the same with services that fail and recover, and catchers for mail 
 down-demo: ## end the demo's containers and delete what they have stored
 	docker compose $(DEMO_FILES) down --volumes
 
-test: $(VENV)/dev.stamp ## run the tests that are quick enough to run often
+test: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run the tests that are quick enough to run often
 	@scripts/system-packages $(DEBIAN_SERVERS)
 	$(BIN)/pytest -m "not slow"
 
-test-all: $(VENV)/dev.stamp ## run all tests
+test-all: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run all tests
 	@scripts/system-packages $(DEBIAN_SERVERS)
 	$(BIN)/pytest
 
@@ -61,15 +63,16 @@ dashboards: $(VENV)/dev.stamp ## generate grafana/dashboards/ from grafana/src/
 	$(BIN)/python grafana/src/build.py
 
 LOCK = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
-	--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links pyproject.toml
+	--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 lock: $(VENV)/dev.stamp ## pin the versions of all dependencies anew
-	$(LOCK) --upgrade --extra postgresql --output-file requirements.txt
-	$(LOCK) --upgrade --extra postgresql --extra demo --output-file requirements-demo.txt
-	$(LOCK) --upgrade --extra postgresql --extra demo --extra dev --output-file requirements-dev.txt
+	$(LOCK) --upgrade --extra postgresql --output-file requirements.txt pyproject.toml
+	$(LOCK) --upgrade --extra postgresql --extra demo --output-file requirements-demo.txt pyproject.toml
+	$(LOCK) --upgrade --extra postgresql --extra demo --extra dev --output-file requirements-dev.txt pyproject.toml
+	$(LOCK) --upgrade --output-file requirements-fakesnow.txt requirements-fakesnow.in
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage exporter/*.egg-info
+	rm -rf $(VENV) $(FAKESNOW) .mypy_cache .ruff_cache .pytest_cache .coverage exporter/*.egg-info
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { scripts/system-packages python3-venv && $(PYTHON) -m venv --clear $(VENV); }
@@ -85,3 +88,9 @@ $(VENV)/dev.stamp: requirements-dev.txt pyproject.toml | $(BIN)/pip
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
 	@$(PIP_INSTALL) --no-deps --editable .
 	@touch $@ $(VENV)/demo.stamp
+
+$(FAKESNOW)/stamp: requirements-fakesnow.txt | $(BIN)/pip
+	@echo "Preparing $(FAKESNOW), the stand-in for Snowflake"
+	@$(PYTHON) -m venv $(FAKESNOW)
+	@$(FAKESNOW)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fakesnow.txt
+	@touch $@

@@ -26,9 +26,12 @@ from rounds.metrics import Metric
 from rounds.resources import Resources
 from rounds.scheduler import JobStatus, Scheduler
 from rounds.selfmetrics import SelfMetrics
+from rounds.threads import in_daemon_thread
 
 #: Seconds for which a thread may compute while another waits for its turn.
 _SWITCH_AFTER = 0.0005
+#: Seconds for servers to be told of statements that were given up.
+_TELL_WITHIN = 2.0
 #: Seconds for jobs to end when the exporter stops; the process must be gone within 10.
 _STOP_WITHIN = 5.0
 
@@ -55,9 +58,9 @@ class Exporter:
         self.config = self._load()
         self.exposition = Exposition(self.config.max_series)
         self.scheduler = Scheduler(self.exposition)
-        self.own = SelfMetrics(self.exposition)
         self._databases = Databases()
         self._keeper = Keeper(schemas(domains))
+        self.own = SelfMetrics(self.exposition, self._databases)
         self._resources = Resources(self._databases, self._keeper.ledger)
         self.started = time.time()
         self._loop = LoopThread("collection")
@@ -170,6 +173,7 @@ class Exporter:
     async def _close(self) -> None:
         for domain in self.domains:
             await domain.close()
+        await in_daemon_thread(lambda: self._databases.close(_TELL_WITHIN), "closing")
         self._keeper.close()
 
 
@@ -180,7 +184,7 @@ def schemas(domains: Sequence[Domain]) -> list[Schema]:
 
 def catalogue(domains: Sequence[Domain]) -> list[Metric]:
     """Every metric that the exporter and these domains can export, by name."""
-    own = [*SelfMetrics(Exposition()).catalogue(), *ledger_metrics.CATALOGUE]
+    own = [*SelfMetrics(Exposition(), Databases()).catalogue(), *ledger_metrics.CATALOGUE]
     return sorted([*own, *(metric for domain in domains for metric in domain.catalogue)], key=lambda each: each.name)
 
 

@@ -12,6 +12,10 @@ from structlog.typing import Processor
 Format: TypeAlias = Literal["logfmt", "json"]
 
 
+#: Above every level that is used.
+_NEVER = logging.CRITICAL + 1
+
+
 def configure_logs(level: str, form: Format) -> None:
     """Send structured events, and those of libraries that use ``logging``, to standard error.
 
@@ -46,7 +50,10 @@ def configure_logs(level: str, form: Format) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
-    for noisy in ("httpx", "httpcore", "asyncio", "sqlalchemy", "uvicorn.access"):
+    # These write statements and values.
+    for telling in ("sqlalchemy", "snowflake", "psycopg", "pymysql"):
+        logging.getLogger(telling).setLevel(_NEVER)
+    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FIRST_RUN_WITHIN = 10.0
 #: Longest pause after failures, unless the interval itself is longer.
 BACKOFF_CAP = 300.0
+#: The same after a refused login, for every interval: attempts that go on may lock the account.
+AUTH_BACKOFF_CAP = 6 * 3600.0
 #: A failure that repeats itself is logged again after this many seconds.
 REPEAT_LOG_AFTER = 3600.0
 
@@ -65,10 +67,10 @@ def spread(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
 
 
-def backoff(interval: float, failures: int) -> float:
-    """Seconds from one start to the next after so many failures in a row."""
+def backoff(interval: float, failures: int, reason: FailureReason | None = None) -> float:
+    """Seconds from one start to the next after so many failures in a row, the last of which had this reason."""
     doubled = interval * 2.0 ** min(max(failures - 1, 0), 32)
-    return min(doubled, max(interval, BACKOFF_CAP))
+    return min(doubled, max(interval, AUTH_BACKOFF_CAP if reason == "auth" else BACKOFF_CAP))
 
 
 @dataclass
@@ -77,6 +79,8 @@ class _Entry:
     status: JobStatus
     task: asyncio.Task[None] | None = None
     due: float | None = None
+    #: Failures in a row since the last reload, which the pause grows with.
+    failures: int = 0
     logged: tuple[str, float] = ("", float("-inf"))
     unlogged: int = 0
 
@@ -95,7 +99,10 @@ class Scheduler:
         return [(entry.job, entry.status) for entry in list(self._entries.values())]
 
     async def apply(self, jobs: Sequence[Job]) -> None:
-        """Run exactly these jobs from now on. A job that was there before keeps its place in time and its counts."""
+        """Run exactly these jobs from now on. A job that was there before keeps its place in time and its counts.
+
+        One that failed runs soon: whoever loads a configuration has perhaps changed what it failed of.
+        """
         wanted = {job.name: job for job in jobs}
         for name in self._entries.keys() - wanted.keys():
             del self._entries[name]
@@ -106,8 +113,9 @@ class Scheduler:
                 entry = self._entries[name] = _Entry(job, JobStatus())
                 with suppress(CollectorError):  # more series than are allowed: the first run fails of it, and says so
                     self._exposition.publish(name, job.collector, job.initial)
-            elif entry.job.interval != job.interval:
+            elif entry.job.interval != job.interval or entry.failures:
                 entry.due = None
+                entry.failures = 0
             entry.job = job
             entry.task = asyncio.create_task(self._drive(entry), name=name)
 
@@ -134,7 +142,7 @@ class Scheduler:
             entry.status.next_run = self._clock() + max(wait, 0)
             await asyncio.sleep(wait)
             await self._run(entry)
-            pause = backoff(interval, entry.status.consecutive_failures)
+            pause = backoff(interval, entry.failures, entry.status.reason)
             missed = max(0, int((loop.time() - entry.due) // interval))
             entry.status.skipped += missed
             entry.due += max(pause, (missed + 1) * interval)
@@ -168,7 +176,7 @@ class Scheduler:
             log.info("collector recovered", **_where(entry), failures=status.consecutive_failures)
         self._ended(status, started)
         status.last_success = status.last_run
-        status.consecutive_failures = 0
+        status.consecutive_failures = entry.failures = 0
         status.reason = status.error = None
         entry.logged, entry.unlogged = ("", float("-inf")), 0
 
@@ -179,6 +187,7 @@ class Scheduler:
         self._ended(status, started)
         status.failures[reason] += 1
         status.consecutive_failures += 1
+        entry.failures += 1
         status.reason, status.error = reason, message
         identity, now = f"{reason} {message}", self._clock()
         if identity == entry.logged[0] and now - entry.logged[1] < REPEAT_LOG_AFTER:

@@ -13,6 +13,7 @@ from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric as ClientMetric
 from prometheus_client.registry import Collector as ClientCollector
 
+from rounds.databases.databases import Databases
 from rounds.domain import Job
 from rounds.errors import FAILURE_REASONS
 from rounds.exposition import Exposition
@@ -62,6 +63,18 @@ SKIPPED = Metric(
 FAILURES = Metric(
     "rounds_collector_failures_total", "counter", "Runs that failed.", ("collector", "reason"), values=_REASON
 )
+SOURCE_UP = Metric(
+    "rounds_source_up",
+    "gauge",
+    "Whether the source answered when it was last used. Absent until it is used.",
+    ("source",),
+)
+SOURCE_QUERIES = Metric(
+    "rounds_source_queries_total",
+    "counter",
+    "Statements that were sent to the source, besides those that open a session.",
+    ("source",),
+)
 HTTP_REQUESTS = Metric(
     "rounds_http_requests_total", "counter", "HTTP requests that the exporter answered.", ("handler", "code")
 )
@@ -79,6 +92,8 @@ _OWN = (
     RUNS,
     SKIPPED,
     FAILURES,
+    SOURCE_UP,
+    SOURCE_QUERIES,
     HTTP_REQUESTS,
 )
 
@@ -95,8 +110,9 @@ def program_version() -> str:
 class SelfMetrics:
     """Gathers them. Thread-safe."""
 
-    def __init__(self, exposition: Exposition) -> None:
+    def __init__(self, exposition: Exposition, databases: Databases) -> None:
         self._exposition = exposition
+        self._databases = databases
         self._requests: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._process: tuple[ClientCollector, ...] = (ProcessCollector(registry=None), PlatformCollector(registry=None))
@@ -125,6 +141,7 @@ class SelfMetrics:
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
             RELOAD_TIME.family([((), self.reload_time)]),
             *self.of_collectors(jobs),
+            *self._of_sources(),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),
         ]
@@ -158,6 +175,11 @@ class SelfMetrics:
             for name, group in statuses.items()
             for reason in FAILURE_REASONS
         )
+
+    def _of_sources(self) -> Iterable[Family]:
+        health = self._databases.health
+        yield SOURCE_UP.family(((name,), each.up) for name, each in health.items())
+        yield SOURCE_QUERIES.family(((name,), each.queries) for name, each in health.items())
 
     def _of_process(self) -> list[Family]:
         return [_adopt(metric) for collector in self._process for metric in collector.collect()]

@@ -18,12 +18,10 @@ from grafana.src.kit import (
     WARNING,
     Column,
     Mark,
-    Panel,
     Query,
     Row,
     Texts,
     Variable,
-    always,
     from_one,
     graph,
     grid,
@@ -98,31 +96,23 @@ def changed(change: str, window: str, *matchers: str) -> str:
 def now() -> Row:
     """What holds at this moment, for all tables."""
 
-    def count(number: int, title: str, text: str, colour: str, link: tuple[str, str] = EXPORTER) -> Panel:
-        steps = always(colour) if colour == UP else from_one(colour)
-        queries = [Query(count_of(title.lower()))]
-        return stat_panel(number, title, text, queries, (2, 4), no_value=NO_DATA, steps=steps, link=link)
-
     spared = within('rounds_table_scans_total{result="unchanged"}', "1d")
     return Row(
         100,
         "Now",
         [
-            count(101, "Fails", "Tables whose last check failed. `rounds status` says why.", DOWN),
-            count(
-                102,
-                "Overdue",
-                "Tables whose last check succeeded, but so long ago that TableCheckOverdue fires: what is shown of them "
-                "is old. Look at the duration of checks, and at the exporter.",
-                DEGRADED,
-            ),
-            count(103, "Works", "Tables that are checked as they should be. Nothing to do.", UP, ALL_TABLES),
-            count(
-                104,
-                "No data",
-                "Tables that were watched within the last hour and have no check to show: not checked yet, or the "
-                "exporter is gone, or they were removed from its configuration.",
-                UNKNOWN,
+            stat_panel(
+                101,
+                "Checking",
+                "Tables by how they are checked. Fails: the last check did; `rounds status` says why. Overdue: it "
+                "succeeded, but so long ago that TableCheckOverdue fires, and what is shown is old. No data: watched "
+                "within the last hour, but without a check to show, as before the first or without the exporter.",
+                [Query(count_of(state), state) for state in ("fails", "overdue", "works", NO_DATA)],
+                (8, 4),
+                no_value=NO_DATA,
+                link=EXPORTER,
+                names=True,
+                colours=dict(CHECKING.values()),
             ),
             stat_panel(
                 105,
@@ -204,7 +194,7 @@ def now() -> Row:
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     Column("Checking", STATE, texts=CHECKING, unit="none", width=110),
-                    Column("Rows", of_table("rounds_table_rows"), unit="locale", decimals=0, width=130),
+                    Column("Rows", of_table("rounds_table_rows"), unit="locale", decimals=0, width=100),
                     *(
                         Column(
                             f"{change.capitalize()}, 24 h",
@@ -212,7 +202,7 @@ def now() -> Row:
                             unit="locale",
                             decimals=0,
                             steps=((None, "text"), (1, colour)),
-                            width=130,
+                            width=120,
                         )
                         for change, colour in CHANGE_COLOURS.items()
                     ),
@@ -220,13 +210,13 @@ def now() -> Row:
                         "Last change",
                         f"1000 * {of_table('rounds_table_last_change_timestamp_seconds')}",
                         unit="dateTimeFromNow",
-                        width=150,
+                        width=140,
                         empty="never",
                     ),
-                    Column("Last check", f"1000 * {last_run(EVERY_COLLECTOR)}", unit="dateTimeFromNow", width=150),
-                    Column("Next check", f"1000 * {next_run(EVERY_COLLECTOR)}", unit="dateTimeFromNow", width=150),
-                    Column("Every", interval(EVERY_COLLECTOR), unit="s", width=90),
-                    Column("Took", duration(EVERY_COLLECTOR), unit="s", decimals=2, width=100),
+                    Column("Last check", f"1000 * {last_run(EVERY_COLLECTOR)}", unit="dateTimeFromNow", width=140),
+                    Column("Next check", f"1000 * {next_run(EVERY_COLLECTOR)}", unit="dateTimeFromNow", width=140),
+                    Column("Every", interval(EVERY_COLLECTOR), unit="s", width=80),
+                    Column("Took", duration(EVERY_COLLECTOR), unit="s", decimals=2, width=90),
                 ],
                 (24, 7),
                 no_value="No table is watched: is the exporter up, and has it tables?",

@@ -14,8 +14,6 @@ from rounds.exporter import catalogue
 
 #: Programs that are scraped besides, and what Prometheus makes itself.
 FOREIGN = re.compile(r"(up|ALERTS|ALERTS_FOR_STATE|scrape_duration_seconds|(alertmanager|prometheus)_\w+)")
-#: Not in a catalogue yet.
-PENDING = {"rounds_source_up", "rounds_source_queries_total"}
 #: How the name of a series ends that only rises.
 COUNTER = re.compile(r"_(total|bucket|count|sum)(:\w+)?$")
 
@@ -26,7 +24,7 @@ def known_metrics() -> set[str]:
     metrics = catalogue(all_domains())
     histograms = {metric.name for metric in metrics if metric.kind == "histogram"}
     parts = {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
-    return recorded | PENDING | parts | {metric.name for metric in metrics} - histograms
+    return recorded | parts | {metric.name for metric in metrics} - histograms
 
 
 def unknown_metrics(expression: str, known: set[str]) -> set[str]:

@@ -16,8 +16,6 @@ from bundle.rules import ROOT, RULE_TESTS, Rule, alerts, all_rules
 SEVERITIES = {"critical", "error", "warning", "info"}
 ANNOTATIONS = {"summary", "resolved_summary", "description", "runbook_url", "dashboard_url"}
 COMPONENTS = {"services", "tables", "exporter"}
-#: Dashboards that rules link to, and their variables, that are not there yet.
-PENDING_DASHBOARDS = {"tables": {"table"}}
 SCRAPE_INTERVAL = 5
 RUNBOOK_SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
@@ -89,9 +87,7 @@ def test_an_alert_links_to_a_dashboard_that_exists(rule: Rule) -> None:
     assert found
     uid, variable, label = found.groups()
     dashboards = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "grafana").rglob("*.json")]
-    variables = PENDING_DASHBOARDS | {
-        each["uid"]: {item["name"] for item in each["templating"]["list"]} for each in dashboards
-    }
+    variables = {each["uid"]: {item["name"] for item in each["templating"]["list"]} for each in dashboards}
     assert uid in variables
     assert variable == label
     assert variable is None or variable in variables[uid]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -109,6 +110,43 @@ def test_failures_back_off_up_to_a_cap_and_recovery_ends_it() -> None:
     assert backoff(15, 10_000) == BACKOFF_CAP
 
 
+def test_after_a_refused_login_attempts_grow_rare_whatever_the_interval() -> None:
+    hour = 3600.0
+    assert [backoff(hour, failures, "auth") / hour for failures in (1, 2, 3, 4, 9)] == [1, 2, 4, 6, 6]
+    assert backoff(9 * hour, 5, "auth") == 9 * hour
+    collect = Scripted(*[CollectorError("auth", "refused")] * 7, CollectorError("connect", "refused"), 0, 0)
+    with capture_logs():
+        jumping.run(run_for(40 * hour, job(collect, interval=hour)))
+    pauses = [round((after - before) / hour, 6) for before, after in itertools.pairwise(collect.starts)]
+    assert pauses[:10] == [1, 2, 4, 6, 6, 6, 6, 1, 1, 1]
+
+
+def test_a_reload_lets_jobs_that_failed_run_at_once() -> None:
+    failing, fine = Scripted(*[CollectorError("auth", "refused")] * 9), Scripted()
+
+    async def main() -> tuple[list[float], float]:
+        loop = asyncio.get_running_loop()
+        scheduler = Scheduler(Exposition(clock=loop.time), clock=loop.time)
+        jobs = [job(failing, "test/failing", 3600.0), job(fine, "test/fine", 3600.0)]
+        await scheduler.apply(jobs)
+        await asyncio.sleep(4 * 3600)
+        await scheduler.pause()
+        before = len(failing.starts)
+        reloaded = loop.time()
+        await scheduler.apply(jobs)
+        await asyncio.sleep(2 * 3600)
+        await scheduler.pause()
+        status = {each.name: status for each, status in scheduler.jobs}["test/failing"]
+        assert status.consecutive_failures == len(failing.starts), "what is told of the job does not forget"
+        return [start - reloaded for start in failing.starts[before:]], reloaded
+
+    with capture_logs():
+        starts, _ = jumping.run(main())
+    assert starts[0] < FIRST_RUN_WITHIN
+    assert round(starts[1] - starts[0], 6) == 3600, "and the pauses grow anew"
+    assert {round(start - fine.starts[0], 6) % 3600 for start in fine.starts} == {0}
+
+
 def test_samples_of_a_failing_collector_are_kept_until_they_are_stale() -> None:
     collect = Scripted(0, *[CollectorError("connect", "refused")] * 50)
 
@@ -179,12 +217,12 @@ def test_too_many_series_at_first_do_not_keep_other_jobs_from_running() -> None:
 
 
 def test_identical_failures_are_logged_once_an_hour_and_recovery_is_told() -> None:
-    failures: list[float | Exception] = [CollectorError("auth", "access denied")] * 20
+    failures: list[float | Exception] = [CollectorError("connect", "refused")] * 20
     with capture_logs() as logs:
         jumping.run(run_for(REPEAT_LOG_AFTER * 2, job(Scripted(*failures, CollectorError("query", "no table")))))
     events = [(entry["event"], entry.get("reason"), entry.get("repeated")) for entry in logs]
-    assert events[0] == ("collector failed", "auth", None)
-    assert events[1][:2] == ("collector failed", "auth")
+    assert events[0] == ("collector failed", "connect", None)
+    assert events[1][:2] == ("collector failed", "connect")
     assert (events[1][2] or 0) > 10
     assert ("collector failed", "query", None) in [(event, reason, None) for event, reason, _ in events]
     assert events[-1][0] == "collector recovered"

@@ -178,6 +178,8 @@ def test_a_statement_is_cancelled_from_another_thread(place: Place, how: str) ->
             thread.start()
             time.sleep(0.3)
             assert thread.is_alive()
+            if place.kind in ("mariadb", "postgresql"):
+                assert running(place)
             started = time.monotonic()
             session.cancel()
             assert time.monotonic() - started < 0.05, "an event loop may call it"

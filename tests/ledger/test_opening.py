@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, ins
 
 from ledger.conftest import Open, together
 from rounds.errors import CollectorError, ConfigError
-from rounds.ledger.ledger import Ledger
+from rounds.ledger.ledger import Ledger, store_of
 from rounds.ledger.salt import read_salt
 from rounds.ledger.schema import VERSIONS, Schema, versions_of
 from rounds.ledger.settings import State
@@ -227,6 +228,20 @@ def test_the_salt_is_made_once_and_lasts(tmp_path: Path) -> None:
     assert len(bytes.fromhex(salts[0])) == 32
     assert mode(file) == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["salt"]
+
+
+def test_a_salt_behind_a_broken_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "salt").symlink_to(tmp_path / "missing" / "salt")
+    with pytest.raises(ConfigError, match="cannot be read or made: No such file"):
+        read_salt(tmp_path / "salt")
+    assert [each.name for each in tmp_path.iterdir()] == ["salt"]
+
+
+def test_a_driver_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    url, salt = "postgresql://127.0.0.1/rounds", tmp_path / "salt"
+    with pytest.raises(ConfigError, match=r"psycopg is not installed; install rounds-exporter\[postgresql\]"):
+        store_of(State.model_validate({"url": url, "user": "a", "salt_file": salt}))
 
 
 @pytest.mark.parametrize("content", ["", "\n", "abc\n", "z" * 64, "ä" * 64])

@@ -104,7 +104,7 @@ async def monitored(folder: Path, patients: SqlitePatients) -> AsyncIterator[tup
             for name, source in (("patients", "clinic"), ("invoices", "gone"))
         ]
         sources = {
-            "clinic": {"kind": "sqlite", "path": str(patients.source.path)},
+            "clinic": patients.source.model_dump(mode="json", exclude_none=True),
             "gone": {"kind": "sqlite", "path": str(folder / "gone.db")},
         }
         config = json.dumps(
@@ -124,6 +124,8 @@ async def test_every_query_finds_data(tmp_path: Path) -> None:
     queries = asked()
     assert len(queries) > 60
     patients = SqlitePatients(tmp_path)
+    # Of no other key does SQLite promise that it holds integers alone.
+    patients.sql("DROP TABLE patients", "CREATE TABLE patients (id INTEGER PRIMARY KEY, name TEXT)")
     patients.replace(rows_after(0))
     numbers = itertools.count(1)
     async with monitored(tmp_path, patients) as (prometheus, changing), httpx.AsyncClient(trust_env=False) as client:

@@ -87,7 +87,8 @@ def mariadb_server() -> Iterator[MariadbServer]:
     mariadbd, install = require_binary("mariadbd"), require_binary("mariadb-install-db")
     with processes.folder("rounds-mariadb-") as folder:
         data, port = folder / "data", pick_port()
-        common = ["--no-defaults", f"--datadir={data}", "--user=root"]
+        # Servers that share a folder for temporary tables delete each other's when they start.
+        common = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}", "--user=root"]
         command = [str(install), *common, "--auth-root-authentication-method=normal", "--skip-test-db", *_FAST]
         subprocess.run(command, check=True, capture_output=True)
         start = folder / "start.sql"

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from rounds.databases.databases import Databases
 from rounds.databases.session import Session
 from rounds.ledger.ledger import Ledger
-from rounds.sources import Source, SqliteSource
+from rounds.sources import MariadbSource, PostgresqlSource, SnowflakeSource, SqliteSource
 from rounds.tables import journal
 from rounds.tables.check import check
 from rounds.tables.config import WatchedTable
@@ -53,7 +53,7 @@ class PatientsTable(ABC):
 
     #: How the table is called in the configuration.
     table = "patients"
-    source: Source
+    source: MariadbSource | PostgresqlSource | SqliteSource | SnowflakeSource
 
     def beside(self, table: str) -> str:
         """How another table in the same place is called in the configuration."""

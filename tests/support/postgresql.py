@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import pwd
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -115,5 +116,5 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
         ]
         log = folder / "server.log"
         probe = PostgresqlServer(port, 0)
-        with processes.server(command, log, lambda: probe.sql("SELECT 1"), user) as process:
+        with processes.server(command, log, lambda: probe.sql("SELECT 1"), user, signal.SIGQUIT) as process:
             yield PostgresqlServer(port, process.pid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ def server(
     log: Path,
     ready: Callable[[], object],
     user: str | None = None,
+    end: signal.Signals = signal.SIGKILL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until left; it does not outlive the tests, however they end.
 
@@ -41,6 +43,7 @@ def server(
         log: where its output goes.
         ready: raises while it does not answer yet.
         user: who it runs as, where that is not who runs the tests.
+        end: what ends it. Its data are of no use any more.
     """
     tether_to_us = [sys.executable, tether.__file__, str(os.getpid())]
     if user:
@@ -59,7 +62,7 @@ def server(
         _wait(process, ready, log)
         yield process
     finally:
-        process.terminate()
+        process.send_signal(end)
         try:
             process.wait(_END_WITHIN)
         except subprocess.TimeoutExpired:

@@ -74,10 +74,14 @@ class Lab:
 
     def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
         """Add rows."""
-        if rows:
-            marks = ", ".join([self.mark] * len(rows[0]))
-            name = self.name(table).replace("%", "%%" if self.mark == "%s" else "%")
-            self.server.executemany(f"INSERT INTO {name} VALUES ({marks})", rows, self.database)
+        if not rows:
+            return
+        if self.kind == "snowflake":  # whose connector takes a column's type from the first row, which may have NULL
+            self.sql(f"INSERT INTO {self.name(table)} VALUES " + ", ".join(map(_literals, rows)))
+            return
+        marks = ", ".join([self.mark] * len(rows[0]))
+        name = self.name(table).replace("%", "%%" if self.mark == "%s" else "%")
+        self.server.executemany(f"INSERT INTO {name} VALUES ({marks})", rows, self.database)
 
     @contextlib.contextmanager
     def open(self, table: str, salt: str = "a salt") -> Iterator[Dialect]:
@@ -91,6 +95,16 @@ class Lab:
         """A table's name as a configuration has it."""
         schema = f"{self.database}.public." if self.kind == "snowflake" else ""
         return schema + '"' + table.replace('"', '""') + '"'
+
+
+def _literals(row: Sequence[object]) -> str:
+    """Numbers and texts as Snowflake's SQL has them."""
+    texts = (str(value).replace("\\", "\\\\").replace("'", "''") for value in row)
+    values = (
+        "NULL" if value is None else f"'{text}'" if isinstance(value, str) else text
+        for value, text in zip(row, texts, strict=True)
+    )
+    return f"({', '.join(values)})"
 
 
 def lab_in(kind: str, server: Any) -> Lab:

@@ -28,14 +28,14 @@ TRICKY = ["", " ", "a", "a ", "N", "1:N", "\u00e9", "e\u0301", "\U0001f600", "%s
 TEXT = st.sampled_from(TRICKY) | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 LATIN = st.text("a\u00e9\u00ff ,:N'%?0", max_size=8)
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2037, 1, 1))  # noqa: DTZ001  # columns without a zone
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=40, deadline=None)
 
 
 def rows(*columns: st.SearchStrategy[Any]) -> st.SearchStrategy[list[tuple[Any, ...]]]:
     """Rows of these columns, any of which may be NULL but the first, the key, which tells them apart."""
     key, *others = columns
     row = st.tuples(key, *(st.none() | column for column in others))
-    return st.lists(row, max_size=25, unique_by=lambda row: row[0])
+    return st.lists(row, max_size=10, unique_by=lambda row: row[0])
 
 
 def check(lab: Lab, name: str, expected: Sequence[Sequence[Encoded]], ids: Sequence[int] = ()) -> None:

@@ -38,15 +38,29 @@ class AlchemySession(Session):
         self._rows: Generator[Row, None, None] | None = None
         self._cancelled = False
         self._usable = True
-        with self._told():
-            engine = create_engine(
-                URL.create(dialect),
-                creator=connect,
-                poolclass=NullPool,
-                isolation_level="AUTOCOMMIT",
-                hide_parameters=True,
-            )
-            self._connection = engine.connect()
+        made: list[Any] = []
+
+        def creator() -> Any:
+            made.append(connect())
+            return made[-1]
+
+        engine = create_engine(
+            URL.create(dialect),
+            creator=creator,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
+        )
+        try:
+            with self._told():
+                self._connection = engine.connect()
+        except BaseException:
+            # SQLAlchemy asks a new connection for the server's version, and forgets it when that fails.
+            for connection in made:
+                with suppress(Exception):
+                    connection.close()
+            self._let_go()
+            raise
 
     def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """The rows of a statement whose result is small."""

@@ -198,8 +198,9 @@ class PostgresqlSession(AlchemySession):
     def _fetch(self, sql: str, parameters: tuple[object, ...]) -> Generator[Row, None, None]:
         # Chunks of one result rather than a cursor in the server: that would need a transaction, and rules out
         # plans with parallel workers.
+        size = _CHUNK if psycopg.capabilities.has_stream_chunked() else 1  # libpq 17
         with self._watched(), self.driver_connection.cursor() as cursor:
-            yield from cursor.stream(sql, parameters, size=_CHUNK)
+            yield from cursor.stream(sql, parameters, size=size)
 
     def _kill(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from rounds.errors import CollectorError
 from rounds.sources import SnowflakeSource
 
 Result = TypeVar("Result")
+
+# Or the connector asks the metadata services of three clouds where it runs, to tell Snowflake.
+os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
 
 #: Rows that are fetched at a time; they may be long.
 _CHUNK = 100
@@ -42,6 +46,7 @@ _NO_OBJECT = Fault(
     "a table, schema or database does not exist, or the role may not see it",
     "check the name and its case, and grant the role USAGE on database and schema and SELECT on the table",
 )
+_NO_SCHEMA = Fault("query", "a table is named without its database or schema", "name it as database.schema.table")
 _LOGIN = {
     390_100: faults.LOGIN,
     390_101: Fault("auth", "the user is disabled", "enable it, or configure another"),
@@ -74,8 +79,12 @@ _FAULTS = {
     604: Fault("timeout", "the statement was cancelled in Snowflake", "look for who did it, or raise timeout"),
     630: faults.SLOW,
     14: Fault(
-        "timeout", "the statement took longer than its timeout and was given up", "raise timeout, or the warehouse"
+        "timeout",
+        "Snowflake did not answer in time and was given up",
+        "raise timeout or the warehouse's size, or check the network between",
     ),
+    90_105: _NO_SCHEMA,
+    90_106: _NO_SCHEMA,
     4: faults.LOST,
     6: faults.LOST,
     251_007: Fault("auth", "the private key file cannot be read", "check private_key_file"),

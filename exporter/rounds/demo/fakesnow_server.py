@@ -48,11 +48,13 @@ class Faults:
 
     Attributes:
         login: code and message that every login is refused with.
+        status: HTTP status that every login is answered with.
         statements: for statements that hold a text: ``{"text", "code", "sqlstate", "message"}`` to fail with, or
             ``{"text", "seconds"}`` to wait before they run.
     """
 
     login: list[str] | None = None
+    status: int | None = None
     statements: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -76,10 +78,12 @@ STATE = State()
 _background: set[asyncio.Task[Any]] = set()
 
 
-async def login(request: Request) -> JSONResponse:
+async def login(request: Request) -> Response:
     """Log in."""
     body = await _body(request)
     STATE.logins.append({"data": body.get("data"), "query": dict(request.query_params)})
+    if STATE.faults.status:
+        return Response(status_code=STATE.faults.status)
     if STATE.faults.login:
         return _failure(*STATE.faults.login)
     answer = json.loads(bytes((await server.login_request(_with_body(request, body))).body))

@@ -189,8 +189,16 @@ def open_ledger(settings: State, schemas: Sequence[Schema]) -> Ledger:
 
 
 def store_of(settings: State) -> Store:
-    """The place that the settings name."""
+    """The place that the settings name.
+
+    Raises:
+        ConfigError: its driver is not installed.
+    """
     if settings.path is not None:
         return SqliteStore(settings.path)
     url = settings.engine_url
-    return PostgresqlStore(url) if url.get_backend_name() == "postgresql" else MariadbStore(url)
+    try:
+        return PostgresqlStore(url) if url.get_backend_name() == "postgresql" else MariadbStore(url)
+    except ModuleNotFoundError as error:
+        told = f"state.url: the driver {error.name} is not installed; install rounds-exporter[postgresql]"
+        raise ConfigError([told]) from None

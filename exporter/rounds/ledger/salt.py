@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -25,9 +26,11 @@ def read_salt(file: Path) -> str:
         ConfigError: the file cannot be read or made, or holds no salt.
     """
     try:
-        text = file.read_text(encoding="ascii") if file.exists() else _make(file)
-    except FileExistsError:  # another process was quicker
-        return read_salt(file)
+        if not file.exists():
+            with suppress(FileExistsError):  # another process was quicker
+                _make(file)
+                log.info("a salt for hashes was made; keep a copy of it apart from the ledger", file=str(file))
+        text = file.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigError([f"state.salt_file: {file} cannot be read or made: {why}"]) from None
@@ -48,17 +51,16 @@ def readable_by_others(file: Path) -> bool:
     return bool(file.stat().st_mode & _OTHERS)
 
 
-def _make(file: Path) -> str:
+def _make(file: Path) -> None:
     """Write a new one beside its place first, so that no crash leaves half a salt.
 
     Raises:
         FileExistsError: there is one meanwhile.
         OSError: it cannot be written.
     """
-    text = secrets.token_hex(_BYTES)
     draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
-        stream.write(text + "\n")
+        stream.write(secrets.token_hex(_BYTES) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
     try:
@@ -66,7 +68,6 @@ def _make(file: Path) -> str:
     finally:
         draft.unlink()
     sync_folder(file.parent)
-    return text
 
 
 def sync_folder(folder: Path) -> None:

@@ -34,7 +34,7 @@ class ServerStore(Store):
 
     def __init__(self, url: URL, connect_args: dict[str, Any]) -> None:
         writing, reading = self.isolation
-        self.writer = create_engine(
+        self.engine = self.writer = create_engine(
             url,
             connect_args={"connect_timeout": _CONNECT_WITHIN, **connect_args},
             hide_parameters=True,
@@ -44,7 +44,7 @@ class ServerStore(Store):
             pool_recycle=_RECYCLE,
             pool_size=_POOL,
         )
-        self.reader = self.writer if writing == reading else self.writer.execution_options(isolation_level=reading)
+        self.reader = self.engine.execution_options(isolation_level=reading)
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
@@ -91,8 +91,8 @@ class MariadbStore(ServerStore):
     def __init__(self, url: URL) -> None:
         settings = {
             "innodb_lock_wait_timeout": str(LOCK_WITHIN),
-            # A value that does not fit is refused, not cut.
-            "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+            # As elsewhere: a value that does not fit is refused, not cut, and 0 is a number as any other.
+            "sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO')",
         }
         assigned = ", ".join(f"SESSION {name} = {value}" for name, value in settings.items())
         super().__init__(

@@ -40,16 +40,16 @@ class SqliteStore(Store):
         self.path = path
         self.folder = path.parent
         self._identity: tuple[int, int] | None = None
-        self.reader = create_engine(
+        self.engine = self.reader = create_engine(
             URL.create("sqlite", database=str(path)),
             connect_args={"timeout": LOCK_WITHIN, "check_same_thread": False},
             hide_parameters=True,
             pool_size=_POOL,
             max_overflow=-1,
         )
-        event.listen(self.reader, "connect", _configure)
-        event.listen(self.reader, "begin", _begin)
-        self.writer = self.reader.execution_options(begin="BEGIN IMMEDIATE")
+        event.listen(self.engine, "connect", _configure)
+        event.listen(self.engine, "begin", _begin)
+        self.writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
 
     def prepare(self) -> None:
         """Make sure that there is a sound file that nobody else may read."""

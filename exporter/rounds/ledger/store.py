@@ -17,12 +17,14 @@ class Store(ABC):
     """A place for a ledger.
 
     Attributes:
+        engine: holds the connections.
         writer: an engine whose transactions change something, and follow one another.
         reader: an engine whose transactions see one state.
         folder: where large intermediate results may be spooled, None for the system's own place.
         slow_size: whether :meth:`size` asks a server.
     """
 
+    engine: Engine
     writer: Engine
     reader: Engine
     folder: Path | None = None
@@ -67,4 +69,4 @@ class Store(ABC):
 
     def close(self) -> None:
         """Close what is not in use, and the rest once it no longer is."""
-        self.writer.dispose()
+        self.engine.dispose()
