@@ -86,7 +86,7 @@ def test_a_compared_column_that_is_dropped_fails_until_the_configuration_says_so
     patients.replace(rows(6))
     watch.check()
     patients.sql("ALTER TABLE patients RENAME COLUMN name TO full_name")
-    with pytest.raises(CollectorError, match="(?i)has no column NAME; it has id, full_name") as failure:
+    with pytest.raises(CollectorError, match=r"(?i)has no column NAME; it has id, full_name") as failure:
         watch.check()
     assert failure.value.reason == "query"
     watch.watched = watch.watched.model_copy(update={"columns": ["full_name"]})
