@@ -98,7 +98,7 @@ async def test_counters_outlive_the_process_and_a_reload(tmp_path: Path) -> None
 async def test_no_name_and_by_default_no_id_is_found_anywhere(
     patients: PatientsTable, tmp_path: Path, keys: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = {"keys": keys, "key_max": False}
+    given: dict[str, Any] = {"keys": keys, "key_max": False}
     patients.replace(patients_of(range(6)))
     async with running_exporter(tmp_path, config(patients, tmp_path, **given), "--log.level=debug") as exporter:
         await exporter.ready()

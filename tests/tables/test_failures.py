@@ -131,7 +131,7 @@ class ServerScene(Scene):
     def __init__(self, server: Any) -> None:
         self.patients = ServerPatients(server)
         self.server = server
-        self.database: str = self.patients.source.database  # type: ignore[union-attr]
+        self.database = str(self.patients.source.database)  # type: ignore[union-attr]
         self.user = f"watcher_{self.database}"
         self.source = server.source(self.database, user=self.user, password="good")
         self.failures = {
@@ -326,7 +326,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
 @pytest.mark.slow
 async def test_each_failure_is_told_once_counted_right_and_loses_nothing(scene: Scene, tmp_path: Path) -> None:
     # A scan with every check: a table that is locked and not changed yet is not looked at otherwise.
-    often = {"interval": "500ms", "full_check_every": "500ms", "timeout": "2s"}
+    often: dict[str, Any] = {"interval": "500ms", "full_check_every": "500ms", "timeout": "2s"}
     watched = config(scene.patients, tmp_path, scene.source, columns=["NAME"], **often)
     async with running_exporter(tmp_path, watched, "--web.enable-lifecycle") as exporter:
         await exporter.ready()
