@@ -11,6 +11,7 @@ import pytest
 from rounds.ledger.ledger import Ledger
 from rounds.resources import Resources
 from rounds.tables import watcher
+from rounds.tables.check import check as genuine
 from rounds.tables.domain import Tables
 from support.patients import PatientsTable, Watch
 
@@ -20,7 +21,6 @@ async def test_a_check_that_a_reload_gave_up_ends_before_the_next_begins(
 ) -> None:
     watch = Watch(sqlite_patients, ledger)
     entered, release, order = threading.Event(), threading.Event(), list[str]()
-    genuine = watcher.check
 
     def held(*given: Any) -> Any:
         entered.set()
