@@ -266,6 +266,8 @@ def test_a_container_that_is_killed_is_missed_and_comes_back(demo: Stack, victim
 
 @pytest.mark.parametrize("victim", MISSING)
 def test_a_process_that_ends_is_started_again(demo: Stack, victim: str) -> None:
+    # A program that is the first process of its container and has only just begun does not hear the signal yet.
+    wait_for("it is healthy", lambda: demo.states()[victim] == "healthy", 60)
     before = demo.inspect()[victim]["RestartCount"]
     if victim in {"exporter", "prometheus", "alertmanager"}:
         # From inside: after `docker compose kill`, with whatever signal, nothing is started again.
@@ -276,4 +278,4 @@ def test_a_process_that_ends_is_started_again(demo: Stack, victim: str) -> None:
 
 
 def test_the_demo_ends_quickly(demo: Stack) -> None:
-    assert demo.down("--volumes") < 5
+    assert demo.down("--volumes") < 10, "after 10 s Docker kills what has not ended by itself"
