@@ -10,7 +10,8 @@ import pytest
 
 from rounds.ledger.ledger import Ledger
 from rounds.resources import Resources
-from rounds.tables.check import check
+from rounds.tables import watcher
+from rounds.tables.check import check as genuine
 from rounds.tables.domain import Tables
 from support.patients import PatientsTable, Watch
 
@@ -25,19 +26,19 @@ async def test_a_check_that_a_reload_gave_up_ends_before_the_next_begins(
         entered.set()
         release.wait(10)
         order.append("first")
-        return check(*given)
+        return genuine(*given)
 
     def plain(*given: Any) -> Any:
         order.append("second")
-        return check(*given)
+        return genuine(*given)
 
     domain, resources = Tables(), Resources(watch.databases, lambda: ledger)
-    monkeypatch.setattr("rounds.tables.watcher.check", held)
+    monkeypatch.setattr(watcher, "check", held)
     (job,) = await domain.configure([watch.watched], resources)
     run = asyncio.ensure_future(job.collect())
     await asyncio.to_thread(entered.wait, 10)
     run.cancel()
-    monkeypatch.setattr("rounds.tables.watcher.check", plain)
+    monkeypatch.setattr(watcher, "check", plain)
     (job,) = await domain.configure([watch.watched], resources)
     # Long enough for the second to overtake the first, if it could.
     threading.Timer(0.3, release.set).start()
