@@ -26,6 +26,8 @@ from support.postgresql import PostgresqlServer
 from tables.test_exporter import changes, config
 
 COLLECTOR = "tables/patients"
+#: Failures that hold up who changes the table too, and so bring a row of their own.
+CHANGE_THEMSELVES = {"dropped table", "dropped column", "locked", "killed", "moved file"}
 
 
 class Scene(ABC):
@@ -147,14 +149,12 @@ class ServerScene(Scene):
     @contextlib.contextmanager
     def _wrong_password(self) -> Iterator[None]:
         self.patients.sql(self.password("other"))
-        self.grow()
         yield
         self.patients.sql(self.password("good"))
 
     @contextlib.contextmanager
     def _missing_grant(self) -> Iterator[None]:
         self.patients.sql(self.revoke)
-        self.grow()
         yield
         self.patients.sql(self.grant)
 
@@ -289,7 +289,6 @@ class SnowflakeScene(Scene):
         @contextlib.contextmanager
         def failing() -> Iterator[None]:
             with self.server.faults(**faults):
-                self.grow()
                 yield
 
         return failing
@@ -339,6 +338,9 @@ async def test_each_failure_is_told_once_counted_right_and_loses_nothing(scene: 
                 if name == "wrong password" and isinstance(scene, SnowflakeScene):
                     at_first = 0
                 await until_failures(exporter, reason, counted.get(reason, 0) + 1)
+                if name not in CHANGE_THEMSELVES:
+                    # Only now: a check that was under way when the failure began would have seen it.
+                    scene.grow()
                 if name != "killed":
                     record = of_ledger(tmp_path)
                     await until_failures(exporter, reason, counted.get(reason, 0) + 2)
@@ -357,9 +359,11 @@ async def test_each_failure_is_told_once_counted_right_and_loses_nothing(scene: 
             assert not await exporter.value("rounds_table_rebaselines_total", table="patients", reason="lost")
             lines = [line for line in exporter.log[told:].splitlines() if COLLECTOR in line]
             failed = [line for line in lines if 'event="collector failed"' in line]
-            assert len(failed) == 1, (name, lines)
-            assert f"reason={reason}" in failed[0], name
-            assert words in failed[0], name
+            # A check that was under way may have met it in another statement, which is told in other words.
+            errors = [line.partition(" error=")[2].rpartition(" duration=")[0] for line in failed]
+            assert 1 <= len(errors) == len(set(errors)) <= 1 + (name in CHANGE_THEMSELVES), (name, lines)
+            assert f"reason={reason}" in failed[-1], name
+            assert words in failed[-1], name
             assert sum('event="collector recovered"' in line for line in lines) == 1, (name, lines)
         assert "Traceback" not in exporter.log
         exit_code = await exporter.stop()
