@@ -17,6 +17,7 @@ from sqlalchemy import delete, update
 
 from rounds.errors import CollectorError
 from rounds.ledger.ledger import Ledger
+from rounds.tables import plan
 from rounds.tables.dialects.dialect import Dialect
 from rounds.tables.record import CHANGES, Record, load
 from rounds.tables.schema import BUCKET, WATCHED
@@ -238,6 +239,28 @@ def count(patients: PatientsTable) -> int:
     databases = Watch(patients, None, keys="raw").databases  # type: ignore[arg-type]
     with databases.open("clinic") as session:
         return int(session.all(f"SELECT COUNT(*) FROM {patients.table}")[0][0])
+
+
+@pytest.mark.parametrize("keys", ["raw", "hashed"])
+def test_a_table_that_grows_gets_more_buckets_and_keeps_its_record(
+    sqlite_patients: PatientsTable, ledger: Ledger, keys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_BUCKET_ROWS", 4)
+    monkeypatch.setattr(plan, "_LEAST_BUCKETS", 2)
+    watch = Watch(sqlite_patients, ledger, keys=keys)
+    sqlite_patients.replace(rows(6))
+    assert watch.check().layout.size == 2
+    sqlite_patients.replace(rows(200))
+    assert watch.check().layout.size == 2
+    read = watch.check().rows_read_total
+    sqlite_patients.replace([(1, "Other"), *rows(201)[1:]])
+    record = watch.check()
+    assert record.layout.size == 64
+    assert (totals(record), record.rebaselines) == ([195, 0, 1], {})
+    assert record.rows_read_total - read < 30, "two buckets, not the table"
+    assert watch.check().row_count == 201
+    sqlite_patients.replace([])
+    assert totals(watch.check()) == [195, 201, 1]
 
 
 class TestGate:
