@@ -82,8 +82,8 @@ class MariadbServer:
 
 
 @contextlib.contextmanager
-def mariadb_server() -> Iterator[MariadbServer]:
-    """A server that runs until left."""
+def mariadb_server(*options: str) -> Iterator[MariadbServer]:
+    """A server that runs until left, with these options besides."""
     mariadbd, install = require_binary("mariadbd"), require_binary("mariadb-install-db")
     with processes.folder("rounds-mariadb-") as folder:
         data, port = folder / "data", pick_port()
@@ -100,8 +100,8 @@ def mariadb_server() -> Iterator[MariadbServer]:
             encoding="utf-8",
         )
         listen = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}", "--skip-name-resolve"]
-        command = [str(mariadbd), *common, *listen, f"--pid-file={folder / 'pid'}", f"--init-file={start}", *_FAST]
+        command = [str(mariadbd), *common, *listen, f"--pid-file={folder / 'pid'}", f"--init-file={start}"]
         log = folder / "server.log"
         probe = MariadbServer(port, 0)
-        with processes.server(command, log, lambda: probe.sql("SELECT 1")) as process:
+        with processes.server([*command, *_FAST, *options], log, lambda: probe.sql("SELECT 1")) as process:
             yield MariadbServer(port, process.pid)

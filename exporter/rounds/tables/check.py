@@ -11,6 +11,7 @@ from rounds.tables.buckets import DamagedError
 from rounds.tables.config import WatchedTable
 from rounds.tables.dialects import dialect_for
 from rounds.tables.digests import Digests
+from rounds.tables.growth import enlarge
 from rounds.tables.plan import identify, known_plan, make_plan, resolve
 from rounds.tables.record import Identity, Reason, Record
 from rounds.tables.spool import Spool
@@ -50,8 +51,9 @@ def check(watched: WatchedTable, session: Session, ledger: Ledger, now: float) -
         reason = _incomparable(known, identity) if known else None
         plan, findings = None, None
         if known and reason in (None, "schema"):
-            plan = known_plan(watched, known, key, columns)
             try:
+                known = enlarge(ledger, known)
+                plan = known_plan(watched, known, key, columns)
                 findings = strategy.changes(plan, known.row_count, keys_only=reason == "schema")
             except DamagedError:
                 reason = "lost"

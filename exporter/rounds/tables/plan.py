@@ -45,6 +45,8 @@ def resolve(watched: WatchedTable, columns: Sequence[Column]) -> tuple[tuple[Col
     Raises:
         CollectorError: ``query`` when a configured column is not there.
     """
+    if not columns:
+        raise CollectorError("query", f"{watched.table} does not exist, has no columns, or may not be read")
     key = tuple(_column(watched, name, columns) for name in watched.key)
     if watched.columns is None:
         return key, tuple(column for column in columns if column not in key)
@@ -88,8 +90,12 @@ def choose_layout(watched: WatchedTable, rows: int, low: int, high: int, *, sing
     dense = rows >= (high - low) * _THINNEST - width * _LEAST_BUCKETS
     if raw and single and dense and _fits(low) and _fits(high):
         return Layout("range", width)
-    buckets = max(_LEAST_BUCKETS, 1 << (rows // _BUCKET_ROWS).bit_length())
-    return Layout("hash", buckets, labels=raw)
+    return Layout("hash", hash_buckets(rows), labels=raw)
+
+
+def hash_buckets(rows: int) -> int:
+    """How many hash buckets suit so many rows; a power of two."""
+    return max(_LEAST_BUCKETS, 1 << (rows // _BUCKET_ROWS).bit_length())
 
 
 def _fits(key: int) -> bool:

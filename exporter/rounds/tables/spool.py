@@ -15,7 +15,7 @@ from typing import Self
 from rounds.tables.layout import Pairs
 
 #: Bytes that are kept in memory.
-_IN_MEMORY = 8 * 1024 * 1024
+_IN_MEMORY = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Packed:
     row_count: int
     digest: int
     pairs: bytes
+
+    @classmethod
+    def of(cls, bucket: int, pairs: Pairs) -> Packed:
+        """These rows, packed."""
+        return cls(bucket, len(pairs), pairs.digest, pairs.pack())
 
 
 class Spool:
@@ -48,9 +53,9 @@ class Spool:
 
     def add(self, bucket: int, pairs: Pairs) -> None:
         """Append a bucket."""
-        data = pairs.pack()
-        self._file.write(data)
-        self._index.append((bucket, len(pairs), pairs.digest, len(data)))
+        packed = Packed.of(bucket, pairs)
+        self._file.write(packed.pairs)
+        self._index.append((bucket, packed.row_count, packed.digest, len(packed.pairs)))
 
     def clear(self) -> None:
         """Begin anew."""
