@@ -77,7 +77,7 @@ def test_a_proposal_has_one_open_row_of_a_type(installation: Installation, sessi
 
 def test_every_column_is_filled(installation: Installation, session: Session) -> None:
     record = {
-        "DATA": datetime(2026, 3, 6, 12, 0),
+        "DATA": datetime(2026, 3, 6, 12, 0),  # noqa: DTZ001  # as drivers give it
         "PROPOSTA": "7",
         "CEDENTE": "Açúcar \"A\" 'B' \\ 😀",
         "RAMO": "r",
@@ -92,8 +92,9 @@ def test_every_column_is_filled(installation: Installation, session: Session) ->
     }
     assert apr.log_invalid_records(session, [record], "SEUNO", alerted_count=1) == 1
     row = installation.sql(
-        "SELECT CAST(DATA AS CHAR), PROPOSTA, CEDENTE, RAMO, GERENTE, EMPRESA, STATUS, PRODUTO, VALIDATION_TYPE, MOTIVO,"
-        " NFE_CHAVE, DUPLICATA, SEUNO, is_resolved, detected_at = alerted_at, resolved_at FROM apr_invalid_records"
+        "SELECT CAST(DATA AS CHAR), PROPOSTA, CEDENTE, RAMO, GERENTE, EMPRESA, STATUS, PRODUTO, VALIDATION_TYPE,"
+        " MOTIVO, NFE_CHAVE, DUPLICATA, SEUNO, is_resolved, detected_at = alerted_at, resolved_at"
+        " FROM apr_invalid_records"
     )[0]
     client = record["CEDENTE"]
     expected = ("2026-03-06", 7, client, "r", "g", None, "s", "p" * 100, "SEUNO", "m", "n", "d", "12", 0, 1, None)

@@ -14,7 +14,7 @@ _QUOTES = ("[SQL", "[parameters", "(Background on")
 _VALUES = re.compile(r"'[^']*'?|\"[^\"]*\"?|`[^`]*`?|\d{5,}")
 
 
-class WriteFailed(SQLAlchemyError):
+class WriteFailed(SQLAlchemyError):  # noqa: N818  # says what happened
     """The tables could not be written. Its text names what failed and the database's number for it, and no value."""
 
 

@@ -28,8 +28,8 @@ def track_proposal_products(session: Database, valid_records: Iterable[Mapping[s
     """Write how many titles of which value each proposal has of each product, over what was there.
 
     Products that are not among the records keep their rows. Records without a date, a proposal or a client are left
-    out, and their number is told in the log. Whatever the database refuses is rolled back and told in the log, and the run
-    goes on.
+    out, and their number is told in the log. Whatever the database refuses is rolled back and told in the log, and the
+    run goes on.
 
     Args:
         session: where to write; committed.

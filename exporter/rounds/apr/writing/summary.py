@@ -17,7 +17,8 @@ def update_daily_summary(session: Database, target_date: date) -> dict[str, Any]
     """Write a day's row of apr_daily_summary.
 
     A proposal is in one bucket: that of its least advanced branch. Proposals whose bucket has no column (being
-    analysed, approved, paid, anything else) are in the result and in the log. invalid_proposals is the number of open records.
+    analysed, approved, paid, anything else) are in the result and in the log. invalid_proposals is the number of open
+    records.
 
     Args:
         session: where to write; committed.
