@@ -585,6 +585,41 @@ def test_rows_that_are_about_to_be_committed_are_waited_for(on_mariadb: Installa
     assert on_mariadb.one(ALL) == 1
 
 
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_lost_deadlock_is_tried_again_unless_more_was_lost(on_mariadb: Installation, idle: bool) -> None:
+    for proposal in range(3):
+        for _ in range(2):
+            on_mariadb.sight(proposal)
+    for proposal in range(50):
+        on_mariadb.sight(proposal, day=DAY + timedelta(days=9))
+    deadlocks = "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"
+    before = int(on_mariadb.sql(deadlocks)[0][1])
+    outcome: list[object] = []
+
+    def track() -> None:
+        with Session(on_mariadb.engine) as session:
+            if not idle:
+                session.execute(text("SELECT 1"))
+            try:
+                outcome.append(apr.track_status_changes(session, DAY))
+            except apr.WriteFailed as failure:
+                outcome.append(str(failure))
+
+    thread = threading.Thread(target=track)
+    with on_mariadb.engine.connect() as bot:
+        # The server ends the transaction that has changed less.
+        bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA > '2026-03-10'"))
+        bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA = '2026-03-06' AND PROPOSTA = 2"))
+        thread.start()
+        while on_mariadb.one("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'") == 0:
+            pass
+        bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA = '2026-03-06' AND PROPOSTA = 0"))
+        bot.commit()
+    thread.join()
+    assert int(on_mariadb.sql(deadlocks)[0][1]) == before + 1
+    assert outcome == ([3] if idle else ["the tables could not be written: OperationalError (1213)"])
+
+
 @pytest.mark.parametrize("count", [1, 300])
 def test_a_call_is_five_statements_however_many_records(
     installation: Installation, marked: Session, count: int
