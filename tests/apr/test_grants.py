@@ -18,9 +18,7 @@ from support.apr import DAY, Installation
 from support.mariadb import MariadbServer
 
 PAGE = Path(__file__).parents[2] / "docs/apr.md"
-GRANTS = re.findall(
-    r"^GRANT (.*) ON BMA\.(\w+) TO pipeline@'10\.0\.0\.%';$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
-)
+GRANTS = re.findall(r"\nGRANT (.*) ON BMA\.(\w+) TO pipeline@'10\.0\.0\.%';", PAGE.read_text(encoding="utf-8"))
 
 
 def work(installation: Installation, user: str, password: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
@@ -110,6 +111,7 @@ def perform(installation: Installation, session: Session, model: Model, run: tup
         assert {name: value for name, value in found.items() if "total_v" not in name} == model.summary()
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_RUNS, max_size=14))
 def test_tables_hold_what_happened(installation: Installation, runs: list[tuple[str, str | None, list[Key]]]) -> None:

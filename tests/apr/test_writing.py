@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import subprocess
 import sys
@@ -24,6 +25,16 @@ from rounds.apr.writing.history import backfill_history, proposals_without_histo
 from support.apr import DAY, Installation, mariadb_installation
 from support.mariadb import MariadbServer
 
+#: By the function that is replaced. What shows progress is new.
+PARAMETERS = {
+    "log_invalid_records": ["session", "records", "validation_type", "alerted_count"],
+    "auto_resolve_invalid_records": ["session", "target_date"],
+    "track_status_changes": ["session", "target_date", "source"],
+    "track_proposal_products": ["session", "valid_records"],
+    "log_program_execution": ["session", "target_date", "stats", "execution_time", "run_mode", "error_message"],
+    "update_daily_summary": ["session", "date"],
+    "cleanup_old_monitoring_data": ["session", "retention_days", "progress"],
+}
 OPEN = "SELECT COUNT(*) FROM apr_invalid_records WHERE is_resolved = 0"
 ALL = "SELECT COUNT(*) FROM apr_invalid_records"
 
@@ -625,8 +636,13 @@ def test_a_call_is_five_statements_however_many_records(
     installation: Installation, marked: Session, count: int
 ) -> None:
     numbers = range(count)
-    for number in numbers:
-        installation.sight(number)
+    installation.many(
+        "apr_valid_records",
+        [
+            {"DATA": DAY.isoformat(), "PROPOSTA": number, "CEDENTE": "Cliente Um", "RAMO": "r", "update_count": 1}
+            for number in numbers
+        ],
+    )
     calls = {
         "log": lambda: apr.log_invalid_records(marked, [failing(number) for number in numbers], "SEUNO"),
         "log again": lambda: apr.log_invalid_records(marked, [failing(number) for number in numbers], "SEUNO"),
@@ -650,6 +666,17 @@ def test_a_program_that_writes_loads_neither_the_exporter_nor_drivers() -> None:
         " assert callable(log_invalid_records); sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_functions_take_what_those_that_they_replace_take() -> None:
+    assert {name: list(inspect.signature(getattr(apr, name)).parameters) for name in PARAMETERS} == PARAMETERS
+
+
+def test_arguments_may_be_named(session: Session) -> None:
+    assert apr.log_invalid_records(session=session, records=[], validation_type="SEUNO") == 0
+    assert apr.auto_resolve_invalid_records(session=session, target_date=DAY) == 0
+    assert apr.track_status_changes(session=session, target_date=DAY, source="BOT") == 0
+    assert apr.update_daily_summary(session=session, date=DAY)["total_proposals"] == 0
 
 
 def test_what_is_exported_is_there() -> None:

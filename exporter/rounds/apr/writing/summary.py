@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Any
 
 from rounds.apr.metrics import STATUSES
@@ -14,7 +14,7 @@ _STORED = ("aguardando", "enviado", "assinado", "liberado", "finalizado")
 
 
 @persistent
-def update_daily_summary(session: Database, date: datetime.date) -> dict[str, Any]:
+def update_daily_summary(session: Database, date: dt.date) -> dict[str, Any]:
     """Write a day's row of apr_daily_summary.
 
     A proposal is in one bucket: that of its least advanced branch. Proposals whose bucket has no column (being
@@ -49,7 +49,7 @@ def update_daily_summary(session: Database, date: datetime.date) -> dict[str, An
     return found
 
 
-def summary_of(session: Database, date: datetime.date) -> dict[str, Any]:
+def summary_of(session: Database, date: dt.date) -> dict[str, Any]:
     """What :func:`update_daily_summary` would write and give.
 
     Raises:
@@ -59,7 +59,7 @@ def summary_of(session: Database, date: datetime.date) -> dict[str, Any]:
         return _summed_up(work, date, "")
 
 
-def _summed_up(work: Work, date: datetime.date, locked: str) -> dict[str, Any]:
+def _summed_up(work: Work, date: dt.date, locked: str) -> dict[str, Any]:
     buckets = ", ".join(f"COALESCE(SUM(bucket = {rank}), 0) AS {_column(name)}" for rank, name in enumerate(STATUSES))
     ranks = " ".join(f"WHEN '{name}' THEN {rank}" for rank, name in enumerate(STATUSES))
     found = work.run(
