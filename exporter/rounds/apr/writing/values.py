@@ -1,0 +1,63 @@
+"""Values as programs have them, from a driver or from a data frame, made into what the tables take."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+
+_LARGEST = 2**31 - 1
+
+
+def missing(value: object) -> bool:
+    """Whether a value is none: NULL, or what data frames have in its place, which equals nothing."""
+    return value is None or value != value  # noqa: PLR0124
+
+
+def words(value: object, length: int) -> str | None:
+    """Text, cut to what a column holds."""
+    if value is None or missing(value):
+        return None
+    text = str(value)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")  # halves of a surrogate pair cannot be stored
+    return text[:length]
+
+
+def day(value: object) -> date | None:
+    """A date; None where it is none."""
+    if missing(value):
+        return None
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value)[:10])
+    except ValueError:
+        return None
+
+
+def whole(value: object) -> int | None:
+    """A whole number that fits a column; None where it is none."""
+    number: int | Decimal | None = value if isinstance(value, int) else amount(value)
+    return None if number is None or number != int(number) or not -_LARGEST <= number <= _LARGEST else int(number)
+
+
+def amount(value: object) -> Decimal | None:
+    """A number; None where it is none."""
+    if missing(value):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def folded(text: str) -> str:
+    """What a text is compared by: the tables' collation knows neither case nor accents nor blanks at the end."""
+    if text.isascii():
+        return text.rstrip(" ").lower()
+    letters = unicodedata.normalize("NFKD", text.rstrip(" ").casefold())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
