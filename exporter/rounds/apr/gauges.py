@@ -107,7 +107,8 @@ class Gauges:
     def _tables(self) -> Iterator[Family]:
         section = self._section
         present = [table for table in metrics.TABLES if self._layout.has(table, _DATES[table])]
-        yield metrics.TABLE_ROWS.family(((table,), rows) for table, rows in self._reader.rows(present).items())
+        rows = self._reader.rows(present) if present else {}
+        yield metrics.TABLE_ROWS.family(((table,), count) for table, count in rows.items())
         oldest = self._dates.oldest
         yield metrics.TABLE_OLDEST.family(((table,), midnight(day, section)) for table, day in oldest.items())
         current = self._dates.current
