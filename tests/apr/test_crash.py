@@ -40,7 +40,7 @@ class Pipeline:
         self._open: list[int] = []
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self.errors: list[BaseException] = []
+        self.errors: list[Exception] = []
 
     def start_writers(self, number: int = 2) -> None:
         """Begin to write."""
@@ -148,7 +148,7 @@ class Pipeline:
             with closing(self._connect()) as connection:
                 while not self._stop.is_set():
                     self.write(random_, connection)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  # told by stop_writers
             self.errors.append(error)
 
 

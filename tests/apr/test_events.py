@@ -1,4 +1,4 @@
-"""Every event is counted once: whatever the order of commits, retention, truncation, clocks, and the exporter's death."""
+"""Every event is counted once, whatever the order of commits, retention, truncation, restoring, and clocks do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def reading(installation: Installation, tmp_path: Path) -> Iterator[Reading]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """This machine's clock, as far as cursors see it."""
 
     class Clock:
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return made
 
 
-def records(ids: range | list[int], kind: str = "SEUNO", **more: object) -> list[dict[str, object]]:
+def records(ids: range | list[int], kind: str = "SEUNO", **more: Any) -> list[dict[str, object]]:
     """Rows of apr_invalid_records, each of another proposal."""
     row = {"DATA": DAY.isoformat(), "CEDENTE": "Cliente Um", "VALIDATION_TYPE": kind, **more}
     return [{"id": number, "PROPOSTA": number, **row} for number in ids]

@@ -14,6 +14,7 @@ import pytest
 from rounds.apr.calendar import is_working_day, midnight
 from rounds.apr.config import AprSection
 from rounds.apr.metrics import STATUSES, VALIDATION_TYPES
+from rounds.apr.tables import LATE_COLUMNS
 from rounds.errors import CollectorError
 from support.apr import DAY, Installation, mariadb_installation
 from support.apr_reading import Reading, put
@@ -37,7 +38,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         reading.ledger.close()
 
 
-def invalid(proposal: int, kind: str = "NFECHAVE", client: str = "Cliente Um", **more: object) -> dict[str, object]:
+def invalid(proposal: int, kind: str = "NFECHAVE", client: str = "Cliente Um", **more: Any) -> dict[str, object]:
     """A row of apr_invalid_records."""
     return {"DATA": DAY.isoformat(), "PROPOSTA": proposal, "CEDENTE": client, "VALIDATION_TYPE": kind, **more}
 
@@ -138,8 +139,8 @@ def test_invalid_records(installation: Installation, start: Start) -> None:
 
 
 def test_runs(installation: Installation, start: Start) -> None:
-    columns = ("run_timestamp", "run_mode", "error_message", "execution_time_seconds", "total_records_queried")
-    columns += ("valid_records", "invalid_seuno", "invalid_cheque", "records_stored", "alerts_sent_seuno")
+    columns = ["run_timestamp", "run_mode", "error_message", "execution_time_seconds", "total_records_queried"]
+    columns += ["valid_records", "invalid_seuno", "invalid_cheque", "records_stored", "alerts_sent_seuno"]
     rows = [
         (ago(300), "PRODUCTION", None, 2, 68, 60, 5, 3, 50, 5),
         (ago(200), "PRODUCTION", "", None, None, None, None, None, None, None),
@@ -308,17 +309,13 @@ def test_working_days(at: str, working: bool) -> None:
         ),
         (
             {"late": False},
-            {
-                ("apr_valid_records", f"no column {name}")
-                for name in ("is_processado", "is_bot_processed", "is_confirmado", "rating_selecionado")
-                + ("usuario_processar", "usuario_confirmar")
-            },
+            {("apr_valid_records", f"no column {name}") for name in LATE_COLUMNS},
             {"proposals_unconfirmed", "proposal_unconfirmed_oldest_timestamp_seconds"},
         ),
         ({"cheque": False}, {("apr_invalid_records", "no value CHEQUE")}, set()),
     ],
 )
-def test_older_databases_lose_only_what_they_lack(
+def test_older_databases_lose_only_what_they_lack(  # noqa: PLR0917  # fixtures and parameters
     mariadb: MariadbServer,
     start: Start,
     variant: dict[str, bool],

@@ -28,16 +28,19 @@ def fill(
     client = "CONCAT('Cliente ', {} MOD 400)"
     installation.sql(
         "SET GLOBAL innodb_flush_log_at_trx_commit = 0",
-        "INSERT INTO apr_status_history (DATA, PROPOSTA, CEDENTE, RAMO, OLD_STATUS, NEW_STATUS, changed_at, CHANGE_SOURCE)"
-        f" SELECT {day}, p, {client.format('p')}, 'Centro', IF(s > 0, ELT(s, {steps}), NULL), ELT(s + 1, {steps}),"
+        "INSERT INTO apr_status_history (DATA, PROPOSTA, CEDENTE, RAMO, OLD_STATUS, NEW_STATUS, changed_at,"
+        f" CHANGE_SOURCE) SELECT {day}, p, {client.format('p')}, 'Centro',"
+        f" IF(s > 0, ELT(s, {steps}), NULL), ELT(s + 1, {steps}),"
         f" {day} + INTERVAL s MINUTE, IF(s MOD 2, 'BOT', 'SYSTEM')"
         f" FROM (SELECT (seq - 1) DIV 10 AS p, (seq - 1) MOD 10 AS s FROM seq_1_to_{history}) AS steps",
-        "INSERT INTO apr_invalid_records (DATA, PROPOSTA, CEDENTE, VALIDATION_TYPE, detected_at, is_resolved, resolved_at)"
-        f" SELECT {of_invalid}, seq, {client.format('seq')}, ELT(seq MOD 4 + 1, 'NFECHAVE', 'DUPLICATA', 'SEUNO', 'CHEQUE'),"
+        "INSERT INTO apr_invalid_records (DATA, PROPOSTA, CEDENTE, VALIDATION_TYPE, detected_at, is_resolved,"
+        f" resolved_at) SELECT {of_invalid}, seq, {client.format('seq')},"
+        f" ELT(seq MOD 4 + 1, 'NFECHAVE', 'DUPLICATA', 'SEUNO', 'CHEQUE'),"
         f" {of_invalid}, NOT {is_open}, IF({is_open}, NULL, {of_invalid} + INTERVAL 1 HOUR)"
         f" FROM seq_1_to_{invalid}",
-        "INSERT INTO apr_valid_records (DATA, PROPOSTA, CEDENTE, RAMO, STATUS, VLR_APROVADOS, is_bot_processed, is_confirmado)"
-        f" SELECT {day}, p, {client.format('p')}, 'Centro', ELT(p MOD 10 + 1, {steps}), 100, 1, p MOD 3 > 0"
+        "INSERT INTO apr_valid_records (DATA, PROPOSTA, CEDENTE, RAMO, STATUS, VLR_APROVADOS, is_bot_processed,"
+        f" is_confirmado) SELECT {day}, p, {client.format('p')}, 'Centro',"
+        f" ELT(p MOD 10 + 1, {steps}), 100, 1, p MOD 3 > 0"
         f" FROM (SELECT seq - 1 AS p FROM seq_1_to_{proposals}) AS proposals",
         "INSERT INTO apr_proposal_products (DATA, PROPOSTA, CEDENTE, PRODUTO)"
         f" SELECT {day}, p, {client.format('p')}, CONCAT('Produto ', p MOD 20)"

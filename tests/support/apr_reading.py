@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -81,7 +82,7 @@ class Reading:
         return self.ledger
 
 
-def put(installation: Installation, table: str, *rows: dict[str, object]) -> None:
+def put(installation: Installation, table: str, *rows: Mapping[str, object]) -> None:
     """Insert rows in this order, whichever columns each of them names."""
-    for _, group in itertools.groupby(rows, key=lambda row: tuple(row)):
-        installation.many(table, list(group))
+    for _, group in itertools.groupby(rows, key=tuple):
+        installation.many(table, [dict(row) for row in group])
