@@ -52,9 +52,10 @@ format: $(VENV)/dev.stamp ## put the code into its standard form
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/dev.stamp ## measure against named peers; nothing else should run meanwhile
-	@scripts/system-packages prometheus-blackbox-exporter nginx-light
+	@scripts/system-packages prometheus-blackbox-exporter nginx-light mariadb-server
 	$(BIN)/python bench/scrape.py
 	$(BIN)/python bench/probes.py
+	PYTHONPATH=tests $(BIN)/python bench/apr_reading.py
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
 	$(BIN)/rounds metrics --format markdown > docs/metrics.md

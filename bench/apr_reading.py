@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from measure import resident_mib
+
 from support.apr import Installation, mariadb_installation
 from support.apr_large import fill
 from support.apr_reading import Reading
@@ -27,20 +28,29 @@ from support.mariadb import mariadb_server
 
 Result = TypeVar("Result")
 
-_PLAIN = (
-    "SELECT CHANGE_SOURCE, NEW_STATUS, COUNT(*) FROM apr_status_history GROUP BY 1, 2",
+_STUCK = (
     "SELECT NEW_STATUS, COUNT(*) FROM (SELECT NEW_STATUS, changed_at, ROW_NUMBER() OVER"
     " (PARTITION BY DATA, PROPOSTA, CEDENTE ORDER BY id DESC) AS place FROM apr_status_history) AS latest"
-    " WHERE place = 1 AND changed_at < NOW() - INTERVAL 48 HOUR GROUP BY 1",
+    " WHERE place = 1 AND changed_at < NOW() - INTERVAL 48 HOUR GROUP BY 1"
+)
+_RESOLUTION = (
     "SELECT VALIDATION_TYPE, is_resolved, COUNT(*), SUM(TIMESTAMPDIFF(SECOND, detected_at, resolved_at))"
-    " FROM apr_invalid_records GROUP BY 1, 2",
+    " FROM apr_invalid_records GROUP BY 1, 2"
+)
+_PLAIN = (
+    "SELECT CHANGE_SOURCE, NEW_STATUS, COUNT(*) FROM apr_status_history GROUP BY 1, 2",
+    _STUCK,
+    _RESOLUTION,
     "SELECT run_mode, COUNT(*), MAX(run_timestamp) FROM apr_processing_log GROUP BY 1",
     "SELECT STATUS, COUNT(*) FROM apr_valid_records WHERE DATA = CURRENT_DATE GROUP BY 1",
 )
-_NEWS = (
-    "INSERT INTO apr_status_history (DATA, PROPOSTA, CEDENTE, NEW_STATUS) SELECT CURRENT_DATE, seq, 'Cliente Um', 'Pago'"
-    " FROM seq_1_to_10",
-    "UPDATE apr_invalid_records SET is_resolved = 1, resolved_at = NOW() WHERE is_resolved = 0 ORDER BY id DESC LIMIT 10",
+_CHANGES = (
+    "INSERT INTO apr_status_history (DATA, PROPOSTA, CEDENTE, NEW_STATUS)"
+    " SELECT CURRENT_DATE, seq, 'Cliente Um', 'Pago' FROM seq_1_to_10"
+)
+_RESOLUTIONS = (
+    "UPDATE apr_invalid_records SET is_resolved = 1, resolved_at = NOW()"
+    " WHERE is_resolved = 0 ORDER BY id DESC LIMIT 10"
 )
 
 
@@ -71,7 +81,7 @@ def compare(installation: Installation, reading: Reading, runs: int) -> None:
     ours, plain = [], []
     before, memory = reading.queries, resident_mib(os.getpid())
     for _ in range(runs):
-        installation.sql(*_NEWS)
+        installation.sql(_CHANGES, _RESOLUTIONS)
         ours.append(timed(reading.run)[0])
         plain.append(timed(lambda: [installation.sql(statement) for statement in _PLAIN])[0])
     statements = (reading.queries - before) / runs

@@ -135,7 +135,7 @@ def test_resolution_times_with_another_clock(installation: Installation, tmp_pat
 
 
 def test_a_negative_time_that_nobody_can_check_is_left_out(installation: Installation, reading: Reading) -> None:
-    more = {"is_resolved": 1, "detected_at": ago(0), "resolved_at": ago(3 * HOUR)}
+    more: dict[str, Any] = {"is_resolved": 1, "detected_at": ago(0), "resolved_at": ago(3 * HOUR)}
     put(installation, "apr_invalid_records", *records([1], **more), *records([2], **{**more, "resolved_at": None}))
     found = reading.run()
     assert resolved(found) == 2

@@ -122,7 +122,7 @@ def test_invalid_records(installation: Installation, start: Start) -> None:
     rows = [invalid(number, kind, detected_at=ago(number * HOUR)) for number in (1, 2) for kind in ("SEUNO", "CHEQUE")]
     rows += [invalid(3, "CHEQUE", detected_at=ago(9 * HOUR), DATA="2026-01-01")]
     put(installation, "apr_invalid_records", *rows)
-    resolved = {"is_resolved": 1, "detected_at": ago(HOUR), "resolved_at": ago(0)}
+    resolved: dict[str, Any] = {"is_resolved": 1, "detected_at": ago(HOUR), "resolved_at": ago(0)}
     put(installation, "apr_invalid_records", *[invalid(7, "SEUNO", **resolved)] * 3 + [invalid(8, "SEUNO", **resolved)])
     found = start(installation).run()
     assert found.all("invalid_records") == {("SEUNO",): 2, ("CHEQUE",): 3}
