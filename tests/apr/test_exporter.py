@@ -24,6 +24,15 @@ from support.servers import HttpServer, reply
 
 CLIENT, MANAGER, PRODUCT, REASON = (f"Zzyzx Planted {what}" for what in ("Client", "Manager", "Product", "Reason"))
 NEVER = ("Zzyzx", "Planted")
+#: A function that fails, and the columns of a view that uses it in the place of apr_valid_records.
+_FAILS = (
+    "CREATE FUNCTION fails() RETURNS INT DETERMINISTIC BEGIN"
+    f" SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no value for {CLIENT}'; RETURN 1; END"
+)
+_COLUMNS = (
+    "CURRENT_DATE AS DATA, 1 AS PROPOSTA, 'x' AS CEDENTE, 'x' AS RAMO, 'x' AS STATUS, 1 AS VLR_APROVADOS,"
+    " fails() AS VALOR_TITULOS, CURRENT_TIMESTAMP AS last_updated"
+)
 
 
 def config(source: Any, folder: Path, *, more: str = "", **keys: Any) -> str:
@@ -59,14 +68,17 @@ async def test_no_name_is_found_anywhere(
         assert await exporter.value("rounds_source_up", source="apr") == 1
         page = (await exporter.get("/")).text
         assert "1 proposals, 1 open invalid records" in page
-        # A failure too: drivers like to quote statements and values.
-        installation.sql("DROP TABLE apr_valid_records", f"CREATE VIEW apr_valid_records AS SELECT {COLUMNS}")
+        # A failure too, of a kind whose message quotes a name.
         if installation.kind == "mariadb":
+            installation.sql(
+                "DROP TABLE apr_valid_records", _FAILS, f"CREATE VIEW apr_valid_records AS SELECT {_COLUMNS}"
+            )
 
             async def failed() -> bool:
                 return await exporter.value("rounds_collector_success", collector="apr") == 0
 
             await until(failed, within=20)
+            assert "MariaDB error 1644" in exporter.log
         told = [(await exporter.get(path)).text for path in ("/metrics", "/", "/config", "/api/v1/status")]
         await exporter.stop()
         told.append(exporter.log)
@@ -77,14 +89,6 @@ async def test_no_name_is_found_anywhere(
     everything = "\n".join(told) + b"".join(f.read_bytes() for f in tmp_path.glob("state.db*")).decode("latin-1")
     for word in NEVER:
         assert word not in everything
-
-
-#: A view in the place of apr_valid_records that fails, and quotes a name, when it is read.
-COLUMNS = (
-    "CURRENT_DATE AS DATA, 1 AS PROPOSTA, 'x' AS CEDENTE, 'x' AS RAMO, 'x' AS STATUS, 1 AS VLR_APROVADOS,"
-    f" (SELECT 1 UNION SELECT 2 FROM apr_status_history WHERE '{CLIENT}' <> '') AS VALOR_TITULOS,"
-    " CURRENT_TIMESTAMP AS last_updated"
-)
 
 
 async def test_names_are_told_where_they_are_asked_for(installation: Installation, tmp_path: Path) -> None:
