@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ledger.conftest import state_of
 from rounds.apr import feed
 from rounds.apr.anchors import Anchors
 from rounds.apr.open_records import OpenRecords
@@ -242,6 +243,24 @@ def test_a_run_that_was_overtaken_counts_nothing(
     with pytest.raises(CollectorError, match="another run"):
         reading.collector.collect()
     assert changes(reading.run()) == 3
+
+
+@pytest.mark.parametrize("place", ["sqlite", "mariadb", "postgresql"])
+def test_every_kind_of_ledger(
+    on_mariadb: Installation, tmp_path: Path, place: str, request: pytest.FixtureRequest
+) -> None:
+    reading = Reading(on_mariadb.source, tmp_path, state=state_of(place, tmp_path, request))
+    for first in (1, 1200):
+        put(on_mariadb, "apr_status_history", *steps(range(first, first + 600), first=first % 7))
+        put(on_mariadb, "apr_invalid_records", *records(range(first, first + 600)))
+        resolve(on_mariadb, f"id < {first + 10}")
+        found = reading.run()
+    assert (changes(found), detected(found), resolved(found)) == (1200, 1200, 610)
+    assert found.observations("invalid_record_resolution_seconds", "SEUNO") == 610
+    on_mariadb.sql("UPDATE apr_invalid_records SET is_resolved = 1", "DELETE FROM apr_status_history")
+    assert resolved(reading.run()) == 1200
+    assert resolved(reading.run()) == 1200
+    reading.ledger.close()
 
 
 def test_counters_are_told_at_the_start(installation: Installation, reading: Reading) -> None:

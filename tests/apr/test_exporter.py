@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 from rounds.cli import main
 from support.apr import DAY, Installation, mariadb_installation
 from support.apr_reading import put
+from support.binaries import require_binary
 from support.databases import sources_yaml
 from support.exporter import RunningExporter, running_exporter, until
 from support.mariadb import MariadbFolder, MariadbServer, mariadb_folder
@@ -235,3 +237,8 @@ def test_once(installation: Installation, tmp_path: Path, capsys: pytest.Capture
     assert main(["once", "--collector=apr", f"--config.file={file}"]) == 0
     out = capsys.readouterr().out
     assert 'rounds_apr_invalid_records{validation_type="SEUNO"} 1' in out
+    command = [str(require_binary("promtool")), "check", "metrics"]
+    checked = subprocess.run(command, input=out, capture_output=True, text=True, check=False)
+    # What it has against the process' metrics is the client library's.
+    complaints = [line for line in (checked.stdout + checked.stderr).splitlines() if "rounds_apr" in line]
+    assert not complaints

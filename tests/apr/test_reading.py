@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from structlog.testing import capture_logs
 
 from rounds.apr.calendar import is_working_day, midnight
 from rounds.apr.config import AprSection
@@ -315,29 +316,27 @@ def test_working_days(at: str, working: bool) -> None:
         ({"cheque": False}, {("apr_invalid_records", "no value CHEQUE")}, set()),
     ],
 )
-def test_older_databases_lose_only_what_they_lack(  # noqa: PLR0917  # fixtures and parameters
+def test_older_databases_lose_only_what_they_lack(  # fixtures and parameters
     mariadb: MariadbServer,
     start: Start,
     variant: dict[str, bool],
     problems: set[tuple[str, str]],
     lost: set[str],
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = set(start(mariadb_installation(mariadb)).run().families)
     reading = start(mariadb_installation(mariadb, **variant))
-    capsys.readouterr()
-    found = reading.run()
+    with capture_logs() as logs:
+        found = reading.run()
     assert whole - set(found.families) == lost
     assert set(found.families["schema_problem"]) == problems
     assert (("CHEQUE",) in found.families["invalid_records"]) is variant.get("cheque", True)
-    assert capsys.readouterr().out.count("what needs it is not exported") == len(problems)
-    reading.run()
-    assert "what needs it is not exported" not in capsys.readouterr().out, "it is told once"
+    assert {(each["table"], each["problem"]) for each in logs if each["log_level"] == "warning"} == problems
+    with capture_logs() as logs:
+        reading.run()
+    assert not logs, "it is told once"
 
 
-def test_a_table_that_comes_and_goes(
-    on_mariadb: Installation, start: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_that_comes_and_goes(on_mariadb: Installation, start: Start) -> None:
     on_mariadb.many("apr_status_history", [change(1, "Pago")])
     reading = start(on_mariadb)
     assert reading.run()["status_changes_total", "SYSTEM", "pago"] == 1
@@ -348,11 +347,11 @@ def test_a_table_that_comes_and_goes(
     assert found["invalid_records", "SEUNO"] == 0
     assert found.families["schema_problem"] == {("apr_status_history", "no table"): 1}
     on_mariadb.sql("RENAME TABLE elsewhere TO apr_status_history")
-    capsys.readouterr()
-    found = reading.run()
+    with capture_logs() as logs:
+        found = reading.run()
     assert found["status_changes_total", "SYSTEM", "pago"] == 1
     assert found.families["schema_problem"] == {}
-    assert "the database has it now" in capsys.readouterr().out
+    assert [each["event"] for each in logs] == ["the database has it now"]
 
 
 def test_no_table_at_all(mariadb: MariadbServer, tmp_path: Path) -> None:

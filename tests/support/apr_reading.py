@@ -55,12 +55,13 @@ class Reading:
     Args:
         source: a configured source with the tables.
         folder: where the ledger is.
+        state: another place for it.
         keys: of the section.
     """
 
-    def __init__(self, source: Any, folder: Path, **keys: Any) -> None:
-        self.state = State.model_validate({"url": f"sqlite:///{folder / 'state.db'}"})
-        self.ledger = open_ledger(self.state, [SCHEMA])
+    def __init__(self, source: Any, folder: Path, *, state: State | None = None, **keys: Any) -> None:
+        in_folder = State.model_validate({"url": f"sqlite:///{folder / 'state.db'}"})
+        self.ledger = open_ledger(state or in_folder, [SCHEMA])
         self.databases: Databases = databases_for({"apr": source})
         self.configure(**keys)
 
