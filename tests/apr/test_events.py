@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from rounds.apr.schema import CHUNK
 from rounds.errors import CollectorError
 from support.apr import DAY, Installation
 from support.apr_reading import Found, Reading, put
+from support.mariadb import MariadbServer
 
-Make = Callable[..., None]
 HOUR = 3600
 
 
@@ -133,6 +134,29 @@ def test_resolution_times_with_another_clock(installation: Installation, tmp_pat
     assert sum(histogram.counts) == 3
     assert histogram.sum == pytest.approx(3 * 2 * HOUR, abs=60)
     reading.ledger.close()
+
+
+@pytest.mark.parametrize("zone", ["-03:00", "+00:00", "+05:30"])
+def test_times_do_not_depend_on_the_servers_zone(
+    on_mariadb: Installation, mariadb: MariadbServer, tmp_path: Path, zone: str
+) -> None:
+    reading = Reading(on_mariadb.source, tmp_path)
+    mariadb.sql(f"SET GLOBAL time_zone = '{zone}'")
+    try:
+        put(on_mariadb, "apr_invalid_records", *records([1, 2]))
+        on_mariadb.sql("UPDATE apr_invalid_records SET detected_at = NOW() - INTERVAL 2 HOUR")
+        put(on_mariadb, "apr_processing_log", {"target_date": DAY.isoformat()})
+        found = reading.run()
+        resolve(on_mariadb, "id = 1", "NOW()")
+        histogram = reading.run().histogram("invalid_record_resolution_seconds", "SEUNO")
+    finally:
+        mariadb.sql("SET GLOBAL time_zone = 'SYSTEM'")
+        reading.ledger.close()
+    assert histogram.sum == pytest.approx(2 * HOUR, abs=60)
+    oldest = found["invalid_record_oldest_timestamp_seconds", "SEUNO"] or 0
+    assert time.time() - oldest == pytest.approx(2 * HOUR, abs=60)
+    last = found["last_run_timestamp_seconds", "PRODUCTION"] or 0
+    assert time.time() - last == pytest.approx(0, abs=60)
 
 
 def test_a_negative_time_that_nobody_can_check_is_left_out(installation: Installation, reading: Reading) -> None:
