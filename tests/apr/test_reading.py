@@ -139,6 +139,21 @@ def test_invalid_records(installation: Installation, start: Start) -> None:
     assert histogram.sum == pytest.approx(4 * HOUR, abs=10)
 
 
+def test_a_type_that_is_not_known_is_other(installation: Installation, start: Start) -> None:
+    if installation.kind == "mariadb":
+        types = ", ".join(f"'{kind}'" for kind in (*VALIDATION_TYPES, "BOLETO", "CONTRATO"))
+        installation.sql(f"ALTER TABLE apr_invalid_records MODIFY VALIDATION_TYPE ENUM({types}) NOT NULL")
+    put(installation, "apr_invalid_records", invalid(1, "BOLETO"), invalid(2, "CONTRATO"), invalid(3, "SEUNO"))
+    reading = start(installation)
+    found = reading.run()
+    assert found.all("invalid_records") == {("other",): 2, ("SEUNO",): 1}
+    assert found.all("invalid_record_oldest_timestamp_seconds").keys() == {("other",), ("SEUNO",)}
+    installation.sql("UPDATE apr_invalid_records SET is_resolved = 1, resolved_at = CURRENT_TIMESTAMP")
+    found = reading.run()
+    assert found.all("invalid_records_resolved_total") == {("other",): 2, ("SEUNO",): 1}
+    assert found.observations("invalid_record_resolution_seconds", "other") == 2
+
+
 def test_runs(installation: Installation, start: Start) -> None:
     columns = ["run_timestamp", "run_mode", "error_message", "execution_time_seconds", "total_records_queried"]
     columns += ["valid_records", "invalid_seuno", "invalid_cheque", "records_stored", "alerts_sent_seuno"]

@@ -13,7 +13,7 @@ from rounds.apr.calendar import today
 from rounds.apr.config import AprSection
 from rounds.apr.feed import Feed, Followed
 from rounds.apr.gauges import Span
-from rounds.apr.layout import HISTORY, INVALID, LOG, Layout
+from rounds.apr.layout import HISTORY, INVALID, LOG, Layout, type_of
 from rounds.apr.metrics import SOURCES, VALIDATION_TYPES
 from rounds.apr.open_records import OpenRecords, Resolved
 from rounds.apr.progress import Progress, Step
@@ -112,10 +112,10 @@ class Events:
             self._open.clear()
         for row in feed.fresh(reader):
             record, _, _, detected, kind, is_resolved, resolved = row
-            self._tally.count(metrics.DETECTED, str(kind))
+            self._tally.count(metrics.DETECTED, type_of(kind))
             if is_resolved:
                 # It was resolved before it was seen, so there is nothing to check its times by.
-                self._resolved(Resolved(str(kind), detected, resolved), None)
+                self._resolved(Resolved(type_of(kind), detected, resolved), None)
             else:
                 self._open.add(record)
         for found in self._open.resolved(reader, feed.read_through):

@@ -7,17 +7,18 @@ business, of which the one that was changed last tells its status.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from rounds.apr import metrics
 from rounds.apr.calendar import midnight, today
 from rounds.apr.config import AprSection
-from rounds.apr.layout import HISTORY, INVALID, LOG, PRODUCTS, SUMMARY, VALID, Layout
+from rounds.apr.layout import HISTORY, INVALID, LOG, PRODUCTS, SUMMARY, VALID, Layout, type_of
 from rounds.apr.metrics import STATUSES, VALIDATION_TYPES
 from rounds.apr.reader import Reader, to_date
 from rounds.apr.statuses import bucket_of
+from rounds.databases.session import Row
 from rounds.metrics import Family, Histogram, Metric
 
 #: Stands for everything that is not among the first N.
@@ -122,19 +123,26 @@ class Gauges:
             f"SELECT VALIDATION_TYPE, COUNT(*), MIN({self._reader.unix('detected_at')}) FROM {INVALID}"
             " WHERE is_resolved = 0 GROUP BY VALIDATION_TYPE"
         )
-        yield metrics.INVALID.family(self._by_type({kind: count for kind, count, _ in rows}))
-        yield metrics.INVALID_OLDEST.family(((kind,), at) for kind, _, at in rows)
+        yield metrics.INVALID.family(self._by_type(rows))
+        oldest: dict[str, float] = {}
+        for kind, _, at in rows:
+            if at is not None:
+                oldest[type_of(kind)] = min(at, oldest.get(type_of(kind), at))
+        yield metrics.INVALID_OLDEST.family(((kind,), at) for kind, at in oldest.items())
         rows = self._reader.all(
             "SELECT VALIDATION_TYPE, COUNT(*) FROM"
             f" (SELECT VALIDATION_TYPE, PROPOSTA, CEDENTE FROM {INVALID} WHERE DATA = ? AND is_resolved = 1"
             " GROUP BY VALIDATION_TYPE, PROPOSTA, CEDENTE HAVING COUNT(*) > 1) AS again GROUP BY VALIDATION_TYPE",
             self._day,
         )
-        yield metrics.FLAPPING.family(self._by_type(dict(rows)))
+        yield metrics.FLAPPING.family(self._by_type(rows))
 
-    def _by_type(self, counts: dict[str, int]) -> Iterator[tuple[tuple[str], int]]:
-        """With 0 for each type that a record can have."""
-        for kind, count in {**dict.fromkeys(self._layout.validation_types, 0), **counts}.items():
+    def _by_type(self, rows: Iterable[Row]) -> Iterator[tuple[tuple[str], int]]:
+        """Rows of type and count, with 0 for each type that a record can have and that is not among them."""
+        found = Counter(dict.fromkeys(self._layout.validation_types, 0))
+        for kind, count, *_ in rows:
+            found[type_of(kind)] += count
+        for kind, count in found.items():
             yield (kind,), count
 
     def _proposals(self) -> Iterator[Family]:

@@ -39,6 +39,15 @@ READ: Mapping[str, tuple[str, ...]] = {
 CAME_WITH_CHEQUE = ("invalid_cheque", "alerts_sent_cheque")
 
 
+#: Stands for a type of records that is not known.
+OTHER = "other"
+
+
+def type_of(kind: object) -> str:
+    """The label for a ``VALIDATION_TYPE``: one of the known ones, or ``other``, whatever a column holds."""
+    return str(kind) if kind in VALIDATION_TYPES else OTHER
+
+
 @dataclass(frozen=True)
 class Layout:
     """What is there.

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, delete, insert, select
 
-from rounds.apr.layout import INVALID
+from rounds.apr.layout import INVALID, type_of
 from rounds.apr.reader import Reader
 from rounds.apr.schema import CHUNK, CHUNK_BITS, OPEN_RECORDS
 
@@ -95,7 +95,7 @@ class OpenRecords:
             if not self._chunks.get(chunk, 0) & bit:
                 continue
             if is_resolved:
-                yield Resolved(str(kind), detected, resolved)
+                yield Resolved(type_of(kind), detected, resolved)
             else:
                 there[chunk] = there.get(chunk, 0) | bit
         for chunk in range(first, last + 1):
