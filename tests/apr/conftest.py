@@ -11,13 +11,17 @@ from support.databases import SqliteFiles
 
 
 @pytest.fixture(params=["mariadb", "sqlite"])
-def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
+def installation(request: pytest.FixtureRequest) -> Installation:
     """Empty tables, in each kind of database."""
-    if request.param == "sqlite":
-        folder = tmp_path / "files"
-        folder.mkdir()
-        return sqlite_installation(SqliteFiles(folder))
-    return mariadb_installation(request.getfixturevalue("mariadb"))
+    return request.getfixturevalue(f"on_{request.param}")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Installation:
+    """Empty tables in a SQLite file."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return sqlite_installation(SqliteFiles(folder))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import subprocess
 import sys
@@ -24,6 +25,16 @@ from rounds.apr.writing.history import backfill_history, proposals_without_histo
 from support.apr import DAY, Installation, mariadb_installation
 from support.mariadb import MariadbServer
 
+#: By the function that is replaced. What shows progress is new.
+PARAMETERS = {
+    "log_invalid_records": ["session", "records", "validation_type", "alerted_count"],
+    "auto_resolve_invalid_records": ["session", "target_date"],
+    "track_status_changes": ["session", "target_date", "source"],
+    "track_proposal_products": ["session", "valid_records"],
+    "log_program_execution": ["session", "target_date", "stats", "execution_time", "run_mode", "error_message"],
+    "update_daily_summary": ["session", "date"],
+    "cleanup_old_monitoring_data": ["session", "retention_days", "progress"],
+}
 OPEN = "SELECT COUNT(*) FROM apr_invalid_records WHERE is_resolved = 0"
 ALL = "SELECT COUNT(*) FROM apr_invalid_records"
 
@@ -585,13 +596,53 @@ def test_rows_that_are_about_to_be_committed_are_waited_for(on_mariadb: Installa
     assert on_mariadb.one(ALL) == 1
 
 
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_lost_deadlock_is_tried_again_unless_more_was_lost(on_mariadb: Installation, idle: bool) -> None:
+    for proposal in range(3):
+        for _ in range(2):
+            on_mariadb.sight(proposal)
+    for proposal in range(50):
+        on_mariadb.sight(proposal, day=DAY + timedelta(days=9))
+    deadlocks = "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"
+    before = int(on_mariadb.sql(deadlocks)[0][1])
+    outcome: list[object] = []
+
+    def track() -> None:
+        with Session(on_mariadb.engine) as session:
+            if not idle:
+                session.execute(text("SELECT 1"))
+            try:
+                outcome.append(apr.track_status_changes(session, DAY))
+            except apr.WriteFailed as failure:
+                outcome.append(str(failure))
+
+    thread = threading.Thread(target=track)
+    with on_mariadb.engine.connect() as bot:
+        # The server ends the transaction that has changed less.
+        bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA > '2026-03-10'"))
+        bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA = '2026-03-06' AND PROPOSTA = 2"))
+        thread.start()
+        while on_mariadb.one("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'") == 0:
+            pass
+        bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA = '2026-03-06' AND PROPOSTA = 0"))
+        bot.commit()
+    thread.join()
+    assert int(on_mariadb.sql(deadlocks)[0][1]) == before + 1
+    assert outcome == ([3] if idle else ["the tables could not be written: OperationalError (1213)"])
+
+
 @pytest.mark.parametrize("count", [1, 300])
 def test_a_call_is_five_statements_however_many_records(
     installation: Installation, marked: Session, count: int
 ) -> None:
     numbers = range(count)
-    for number in numbers:
-        installation.sight(number)
+    installation.many(
+        "apr_valid_records",
+        [
+            {"DATA": DAY.isoformat(), "PROPOSTA": number, "CEDENTE": "Cliente Um", "RAMO": "r", "update_count": 1}
+            for number in numbers
+        ],
+    )
     calls = {
         "log": lambda: apr.log_invalid_records(marked, [failing(number) for number in numbers], "SEUNO"),
         "log again": lambda: apr.log_invalid_records(marked, [failing(number) for number in numbers], "SEUNO"),
@@ -615,6 +666,17 @@ def test_a_program_that_writes_loads_neither_the_exporter_nor_drivers() -> None:
         " assert callable(log_invalid_records); sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_functions_take_what_those_that_they_replace_take() -> None:
+    assert {name: list(inspect.signature(getattr(apr, name)).parameters) for name in PARAMETERS} == PARAMETERS
+
+
+def test_arguments_may_be_named(session: Session) -> None:
+    assert apr.log_invalid_records(session=session, records=[], validation_type="SEUNO") == 0
+    assert apr.auto_resolve_invalid_records(session=session, target_date=DAY) == 0
+    assert apr.track_status_changes(session=session, target_date=DAY, source="BOT") == 0
+    assert apr.update_daily_summary(session=session, date=DAY)["total_proposals"] == 0
 
 
 def test_what_is_exported_is_there() -> None:

@@ -1,7 +1,7 @@
 """What holds now: gauges, each read by a statement that an index serves. Names of clients stay in the database.
 
-A proposal is told by its number and client; it may have several rows in ``apr_valid_records``, one for each line of
-business, of which the one that was changed last tells its status.
+A proposal is told by its number and client; it may have several rows in ``apr_valid_records``, one for each branch, of
+which the least advanced one tells its status, as in the daily summary.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rounds.apr.config import AprSection
 from rounds.apr.layout import HISTORY, INVALID, LOG, PRODUCTS, SUMMARY, VALID, Layout, type_of
 from rounds.apr.metrics import STATUSES, VALIDATION_TYPES
 from rounds.apr.reader import Reader, to_date
-from rounds.apr.statuses import bucket_of
+from rounds.apr.statuses import bucket_sql
 from rounds.databases.session import Row
 from rounds.metrics import Family, Histogram, Metric
 
@@ -148,16 +148,15 @@ class Gauges:
     def _proposals(self) -> Iterator[Family]:
         if not self._layout.has(VALID):
             return
+        ranks = " ".join(f"WHEN '{status}' THEN {rank}" for rank, status in enumerate(STATUSES))
         rows = self._reader.all(
-            "SELECT STATUS, COUNT(*) FROM (SELECT STATUS, ROW_NUMBER() OVER"
-            f" (PARTITION BY PROPOSTA, CEDENTE ORDER BY last_updated DESC, RAMO) AS place FROM {VALID} WHERE DATA = ?)"
-            " AS latest WHERE place = 1 GROUP BY STATUS",
+            "SELECT advanced, COUNT(*) FROM"
+            f" (SELECT MIN(CASE {bucket_sql('STATUS', self._reader.kind)} {ranks} END) AS advanced FROM {VALID}"
+            " WHERE DATA = ? GROUP BY PROPOSTA, CEDENTE) AS proposals GROUP BY advanced",
             self._day,
         )
-        found = Counter(dict.fromkeys(STATUSES, 0))
-        for status, count in rows:
-            found[bucket_of(status)] += count
-        yield metrics.PROPOSALS.family(((status,), count) for status, count in found.items())
+        counts = {STATUSES[rank]: count for rank, count in rows}
+        yield metrics.PROPOSALS.family(((status,), counts.get(status, 0)) for status in STATUSES)
         approved, titles = self._reader.one(
             f"SELECT SUM(VLR_APROVADOS), SUM(VALOR_TITULOS) FROM {VALID} WHERE DATA = ?", self._day
         )

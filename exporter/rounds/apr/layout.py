@@ -31,7 +31,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     PRODUCTS: ("DATA", "PROPOSTA", "CEDENTE", "PRODUTO"),
     SUMMARY: ("DATA", "last_updated"),
     VALID: (
-        *("DATA", "PROPOSTA", "CEDENTE", "RAMO", "STATUS", "VLR_APROVADOS", "VALOR_TITULOS", "last_updated"),
+        *("DATA", "PROPOSTA", "CEDENTE", "STATUS", "VLR_APROVADOS", "VALOR_TITULOS", "last_updated"),
         *LATE_COLUMNS,
     ),
 }

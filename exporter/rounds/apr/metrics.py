@@ -97,7 +97,7 @@ FLAPPING = _metric(
 PROPOSALS = _metric(
     "proposals",
     "gauge",
-    "Proposals of the current date by status, from apr_valid_records: that of the row that was changed last.",
+    "Proposals of the current date by status, from apr_valid_records: that of the least advanced branch.",
     ("status",),
     values=_STATUS,
 )

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 #: Characters of an error that are kept.
 _KEPT = 500
+_DEADLOCK = 1213
 #: Where SQLAlchemy begins to quote a statement and its values.
 _QUOTES = ("[SQL", "[parameters", "(Background on")
 #: Quoted text, and numbers long enough to be one of a proposal, a title or a person.
@@ -15,7 +16,15 @@ _VALUES = re.compile(r"'[^']*'?|\"[^\"]*\"?|`[^`]*`?|\d{5,}")
 
 
 class WriteFailed(SQLAlchemyError):  # noqa: N818  # says what happened
-    """The tables could not be written. Its text names what failed and the database's number for it, and no value."""
+    """The tables could not be written. Its text names what failed and the database's number for it, and no value.
+
+    Attributes:
+        deadlock: whether it was chosen to end so that another transaction could go on.
+    """
+
+    def __init__(self, text: str, *, deadlock: bool = False) -> None:
+        super().__init__(text)
+        self.deadlock = deadlock
 
 
 def described(error: BaseException) -> str:
@@ -29,6 +38,11 @@ def described(error: BaseException) -> str:
             number = original.args[0]
         return type(original).__name__ + (f" ({number})" if number is not None else "")
     return type(error).__name__
+
+
+def is_deadlock(error: DBAPIError) -> bool:
+    """Whether a transaction was ended so that another one could go on."""
+    return error.orig is not None and error.orig.args[:1] == (_DEADLOCK,)
 
 
 def without_values(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from rounds.apr.writing.work import Database, Work, log, looking, working
+from rounds.apr.writing.work import Database, Work, log, looking, persistent, working
 
 _COLUMNS = (
     "DATA, PROPOSTA, CEDENTE, RAMO, OLD_STATUS, NEW_STATUS, OLD_VLR_APROVADOS, NEW_VLR_APROVADOS,"
@@ -12,6 +12,7 @@ _COLUMNS = (
 )
 
 
+@persistent
 def track_status_changes(session: Database, target_date: date, source: str = "SYSTEM") -> int:
     """Write a row of history for each proposal that was seen again and whose status is not the last one of its history.
 
@@ -46,6 +47,7 @@ def track_status_changes(session: Database, target_date: date, source: str = "SY
         ).rowcount
 
 
+@persistent
 def backfill_history(session: Database, target_date: date) -> int:
     """Write a first row of history, with the source BACKFILL, for each proposal that has none.
 

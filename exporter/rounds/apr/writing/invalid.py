@@ -8,7 +8,7 @@ from typing import Any
 from rounds.apr.metrics import VALIDATION_TYPES
 from rounds.apr.tables import MARKS
 from rounds.apr.writing.values import day, folded, whole, words
-from rounds.apr.writing.work import Database, Work, log, working
+from rounds.apr.writing.work import Database, Work, log, persistent, working
 
 #: Columns of text, how many characters they hold, and the keys of a record that they come from.
 _TEXTS = {
@@ -62,6 +62,11 @@ def log_invalid_records(
     if not rows:
         session.commit()
         return 0
+    return _log(session, rows, validation_type, alerted=alerted_count > 0)
+
+
+@persistent
+def _log(session: Database, rows: list[list[object]], validation_type: str, *, alerted: bool) -> int:
     with working(session) as work:
         if validation_type not in work.validation_types and work.kind == "mariadb":
             log.error(
@@ -70,8 +75,9 @@ def log_invalid_records(
             return 0
         inserted = 0
         for document in work.batches(rows):
-            inserted += _insert(work, document, validation_type, alerted=alerted_count > 0)
-            if MARKS.name in work.tables:
+            inserted += _insert(work, document, validation_type, alerted=alerted)
+        if MARKS.name in work.tables:
+            for document in work.batches([row[: len(_KEY)] for row in rows]):
                 _mark(work, document, validation_type)
         return inserted
 

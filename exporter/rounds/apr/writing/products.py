@@ -9,7 +9,7 @@ from typing import Any
 from rounds.apr.tables import PROPOSAL_PRODUCTS
 from rounds.apr.writing.failures import WriteFailed
 from rounds.apr.writing.values import amount, day, folded, whole, words
-from rounds.apr.writing.work import Database, log, working
+from rounds.apr.writing.work import Database, log, persistent, working
 
 _KEY = ("DATA", "PROPOSTA", "CEDENTE", "PRODUTO")
 _VALUES = ("QTD_TITULOS", "VALOR_TITULOS")
@@ -44,22 +44,27 @@ def track_proposal_products(session: Database, valid_records: Iterable[Mapping[s
         log.warning("records of products without date, proposal or client were left out: %d", left_out)
     if not rows:
         return 0
-    columns = ", ".join(_COLUMNS)
     try:
-        with working(session) as work:
-            if PROPOSAL_PRODUCTS.name not in work.tables:
-                log.error("there is no table %s: products not written: %d", PROPOSAL_PRODUCTS.name, len(rows))
-                return 0
-            for document in work.batches(rows):
-                work.run(
-                    f"INSERT INTO apr_proposal_products ({columns})"
-                    f" SELECT {columns} FROM {work.unpacked(_COLUMNS)} AS n WHERE 1 = 1"
-                    + work.upsert(_KEY, _VALUES, "updated_at"),
-                    rows=document,
-                )
+        return _write(session, rows)
     except WriteFailed as error:
         log.error("products not written: %s", error)  # a traceback may quote values
         return 0
+
+
+@persistent
+def _write(session: Database, rows: list[list[object]]) -> int:
+    columns = ", ".join(_COLUMNS)
+    with working(session) as work:
+        if PROPOSAL_PRODUCTS.name not in work.tables:
+            log.error("there is no table %s: products not written: %d", PROPOSAL_PRODUCTS.name, len(rows))
+            return 0
+        for document in work.batches(rows):
+            work.run(
+                f"INSERT INTO apr_proposal_products ({columns})"
+                f" SELECT {columns} FROM {work.unpacked(_COLUMNS)} AS n WHERE 1 = 1"
+                + work.upsert(_KEY, _VALUES, "updated_at"),
+                rows=document,
+            )
     return len(rows)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import date
 
 from rounds.apr.tables import MARKS
-from rounds.apr.writing.work import Database, Work, looking, working
+from rounds.apr.writing.work import Database, Work, looking, persistent, working
 
 #: Sightings after the last report that show a proposal to be valid. The existing program stores proposals that it has
 #: just reported for CHEQUE as valid in the same run, so the first one shows nothing there.
 _NEEDED = "CASE i.VALIDATION_TYPE WHEN 'CHEQUE' THEN 2 ELSE 1 END"
 
 
+@persistent
 def auto_resolve_invalid_records(session: Database, target_date: date) -> int:
     """Resolve open records of proposals that became valid after they had last been reported as invalid.
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
+import datetime as dt
 from typing import Any
 
 from rounds.apr.metrics import STATUSES
 from rounds.apr.statuses import bucket_sql
-from rounds.apr.writing.work import Database, Work, log, looking, working
+from rounds.apr.writing.work import Database, Work, log, looking, persistent, working
 
 #: Buckets that have a column.
 _STORED = ("aguardando", "enviado", "assinado", "liberado", "finalizado")
 
 
-def update_daily_summary(session: Database, target_date: date) -> dict[str, Any]:
+@persistent
+def update_daily_summary(session: Database, date: dt.date) -> dict[str, Any]:
     """Write a day's row of apr_daily_summary.
 
     A proposal is in one bucket: that of its least advanced branch. Proposals whose bucket has no column (being
@@ -22,7 +23,7 @@ def update_daily_summary(session: Database, target_date: date) -> dict[str, Any]
 
     Args:
         session: where to write; committed.
-        target_date: the day.
+        date: the day.
 
     Returns:
         What was written, by column, and the number of proposals in each bucket without a column.
@@ -31,14 +32,14 @@ def update_daily_summary(session: Database, target_date: date) -> dict[str, Any]
         WriteFailed: the database refused it.
     """
     with working(session) as work:
-        found = _summed_up(work, target_date, work.locked)
+        found = _summed_up(work, date, work.locked)
         row = {name: value for name, value in found.items() if name not in STATUSES}
         columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         work.run(
             f"INSERT INTO apr_daily_summary (DATA, {columns}, last_updated)"
             # A summary that says the same again is as recent all the same, which ON UPDATE alone would not know.
             f" VALUES (:day, {marks}, CURRENT_TIMESTAMP)" + work.upsert(["DATA"], list(row), "last_updated"),
-            day=target_date.isoformat(),
+            day=date.isoformat(),
             **{name: str(value) for name, value in row.items()},
         )
     left = {name: count for name, count in found.items() if name in STATUSES and count}
@@ -48,17 +49,17 @@ def update_daily_summary(session: Database, target_date: date) -> dict[str, Any]
     return found
 
 
-def summary_of(session: Database, target_date: date) -> dict[str, Any]:
+def summary_of(session: Database, date: dt.date) -> dict[str, Any]:
     """What :func:`update_daily_summary` would write and give.
 
     Raises:
         WriteFailed: the database cannot be read.
     """
     with looking(session) as work:
-        return _summed_up(work, target_date, "")
+        return _summed_up(work, date, "")
 
 
-def _summed_up(work: Work, target_date: date, locked: str) -> dict[str, Any]:
+def _summed_up(work: Work, date: dt.date, locked: str) -> dict[str, Any]:
     buckets = ", ".join(f"COALESCE(SUM(bucket = {rank}), 0) AS {_column(name)}" for rank, name in enumerate(STATUSES))
     ranks = " ".join(f"WHEN '{name}' THEN {rank}" for rank, name in enumerate(STATUSES))
     found = work.run(
@@ -68,7 +69,7 @@ def _summed_up(work: Work, target_date: date, locked: str) -> dict[str, Any]:
         f" FROM (SELECT MIN(CASE {bucket_sql('STATUS', work.kind)} {ranks} END) AS bucket,"
         " SUM(VLR_APROVADOS) AS approved, SUM(VALOR_TITULOS) AS value_of_titles"
         f" FROM apr_valid_records WHERE DATA = :day GROUP BY PROPOSTA, CEDENTE{locked}) AS proposals",
-        day=target_date.isoformat(),
+        day=date.isoformat(),
     )
     return {name: value if "total_v" in name else int(value) for name, value in found.mappings().one().items()}
 

@@ -16,10 +16,12 @@ def missing(value: object) -> bool:
 
 def words(value: object, length: int) -> str | None:
     """Text, cut to what a column holds."""
-    if missing(value):
+    if value is None or missing(value):
         return None
-    # Halves of a surrogate pair cannot be stored.
-    return str(value).encode("utf-8", "replace").decode("utf-8")[:length]
+    text = str(value)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")  # halves of a surrogate pair cannot be stored
+    return text[:length]
 
 
 def day(value: object) -> date | None:
@@ -38,8 +40,8 @@ def day(value: object) -> date | None:
 
 def whole(value: object) -> int | None:
     """A whole number that fits a column; None where it is none."""
-    number = amount(value)
-    return None if number is None or number != int(number) or abs(number) > _LARGEST else int(number)
+    number: int | Decimal | None = value if isinstance(value, int) else amount(value)
+    return None if number is None or number != int(number) or not -_LARGEST <= number <= _LARGEST else int(number)
 
 
 def amount(value: object) -> Decimal | None:
@@ -55,5 +57,7 @@ def amount(value: object) -> Decimal | None:
 
 def folded(text: str) -> str:
     """What a text is compared by: the tables' collation knows neither case nor accents nor blanks at the end."""
+    if text.isascii():
+        return text.rstrip(" ").lower()
     letters = unicodedata.normalize("NFKD", text.rstrip(" ").casefold())
     return "".join(letter for letter in letters if not unicodedata.combining(letter))

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from rounds.apr.tables import INVALID_RECORDS, MARKS, METADATA
-from rounds.apr.writing.failures import WriteFailed, described
+from rounds.apr.writing.failures import WriteFailed, described, is_deadlock
 
 Database = Session | Connection
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 #: Seconds to wait for another run that writes.
 _LOCK_WITHIN = 30
+#: How often a function is tried that loses deadlocks, against a bot that changes the same rows, say.
+_ATTEMPTS = 5
 #: Characters of records that one statement takes; servers accept packets of 16 MiB unless told otherwise.
 _DOCUMENT = 2**21
 _LOCK = "CONCAT('rounds-apr-', SHA1(DATABASE()))"
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 log = logging.getLogger("rounds.apr")
 
 
@@ -74,17 +80,13 @@ class Work:
 
     def batches(self, rows: Sequence[Sequence[object]]) -> Iterator[str]:
         """The rows as documents for :meth:`unpacked`, one unless they are many megabytes."""
-        parts: list[str] = []
-        size = 0
-        for row in rows:
-            part = json.dumps(row, ensure_ascii=False, default=str)
-            if parts and size + len(part) > _DOCUMENT:
-                yield f"[{','.join(parts)}]"
-                parts, size = [], 0
-            parts.append(part)
-            size += len(part)
-        if parts:
-            yield f"[{','.join(parts)}]"
+        document = _encode(rows)
+        if len(document) <= _DOCUMENT or len(rows) == 1:
+            yield document
+        else:
+            half = len(rows) // 2
+            yield from self.batches(rows[:half])
+            yield from self.batches(rows[half:])
 
     def unpacked(self, columns: Mapping[str, str]) -> str:
         """A table of the rows in the document ``:rows``, to stand behind FROM; a row of columns, by their types."""
@@ -138,8 +140,34 @@ def working(database: Database) -> Iterator[Work]:
         with suppress(Exception):
             database.rollback()
         if isinstance(error, DBAPIError):
-            raise WriteFailed(f"the tables could not be written: {described(error)}") from None
+            raise WriteFailed(
+                f"the tables could not be written: {described(error)}", deadlock=is_deadlock(error)
+            ) from None
         raise
+
+
+def persistent(write: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Have a function try again after a deadlock, where nothing of its caller's was rolled back with it."""
+
+    @functools.wraps(write)
+    def trying(*values: Given.args, **keys: Given.kwargs) -> Result:
+        database: Any = values[0] if values else keys["session"]
+        left = _ATTEMPTS if _idle(database) else 1
+        while True:
+            left -= 1
+            try:
+                return write(*values, **keys)
+            except WriteFailed as failure:
+                if not failure.deadlock or not left:
+                    raise
+
+    return trying
+
+
+def _idle(database: Database) -> bool:
+    """Whether nothing is under way on a session."""
+    pending = isinstance(database, Session) and bool(database.new or database.dirty or database.deleted)
+    return not pending and not database.in_transaction()
 
 
 @contextmanager
