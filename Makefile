@@ -56,6 +56,7 @@ bench: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## measure against named peers; nothi
 	$(BIN)/python bench/scrape.py
 	$(BIN)/python bench/probes.py
 	$(BIN)/python bench/tables.py
+	PYTHONPATH=tests $(BIN)/python bench/apr_reading.py
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
 	$(BIN)/rounds metrics --format markdown > docs/metrics.md

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rounds.apr.domain import Apr
 from rounds.domain import Domain
 from rounds.services.domain import Services
 from rounds.tables.domain import Tables
@@ -9,4 +10,4 @@ from rounds.tables.domain import Tables
 
 def all_domains() -> list[Domain]:
     """Fresh domains, in the order of their sections."""
-    return [Tables(), Services()]
+    return [Tables(), Apr(), Services()]

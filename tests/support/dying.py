@@ -20,7 +20,7 @@ from support.patients import PatientsTable, Watch
 
 #: Starts children that have imported everything already.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__])
+CONTEXT.set_forkserver_preload([__name__, "support.apr_dying"])
 
 
 class _Existing(PatientsTable):

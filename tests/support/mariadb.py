@@ -7,6 +7,7 @@ import itertools
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -81,9 +82,25 @@ class MariadbServer:
         return MariadbSource.model_validate({"kind": "mariadb", "database": database, **given})
 
 
+@dataclass(frozen=True)
+class MariadbFolder:
+    """What a server is started from, more than once where it is killed in between."""
+
+    port: int
+    log: Path
+    command: tuple[str, ...]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[MariadbServer]:
+        """A server that runs until left, when it is killed."""
+        probe = MariadbServer(self.port, 0)
+        with processes.server(self.command, self.log, lambda: probe.sql("SELECT 1")) as process:
+            yield MariadbServer(self.port, process.pid)
+
+
 @contextlib.contextmanager
-def mariadb_server(*options: str) -> Iterator[MariadbServer]:
-    """A server that runs until left, with these options besides."""
+def mariadb_folder(*options: str) -> Iterator[MariadbFolder]:
+    """An empty server that does not run yet, with these options besides."""
     mariadbd, install = require_binary("mariadbd"), require_binary("mariadb-install-db")
     with processes.folder("rounds-mariadb-") as folder:
         data, port = folder / "data", pick_port()
@@ -101,7 +118,11 @@ def mariadb_server(*options: str) -> Iterator[MariadbServer]:
         )
         listen = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}", "--skip-name-resolve"]
         command = [str(mariadbd), *common, *listen, f"--pid-file={folder / 'pid'}", f"--init-file={start}"]
-        log = folder / "server.log"
-        probe = MariadbServer(port, 0)
-        with processes.server([*command, *_FAST, *options], log, lambda: probe.sql("SELECT 1")) as process:
-            yield MariadbServer(port, process.pid)
+        yield MariadbFolder(port, folder / "server.log", (*command, *_FAST, *options))
+
+
+@contextlib.contextmanager
+def mariadb_server(*options: str) -> Iterator[MariadbServer]:
+    """A server that runs until left, with these options besides."""
+    with mariadb_folder(*options) as folder, folder.running() as server:
+        yield server

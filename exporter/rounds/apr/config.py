@@ -52,7 +52,7 @@ class AprSection(Model):
     unconfirmed_after: Duration = 3600
     """Work of the bot that is not confirmed for longer is told."""
     look_back: Annotated[Duration, Field(le=366 * 86_400)] = 30 * 86_400
-    """How far back stuck and flapping records are looked for."""
+    """Proposals whose business date lies further back are neither stuck nor unconfirmed."""
     working_days: Annotated[list[Weekday], Field(min_length=1)] = [
         "monday",
         "tuesday",

@@ -67,21 +67,23 @@ INVALID_OLDEST = _metric(
 DETECTED = _metric(
     "invalid_records_detected_total",
     "counter",
-    "Invalid records that were detected. Kept in the ledger.",
+    "Invalid records that were detected, from apr_invalid_records. Kept in the ledger.",
     ("validation_type",),
     values=_TYPE,
 )
 RESOLVED = _metric(
     "invalid_records_resolved_total",
     "counter",
-    "Invalid records that were resolved. Kept in the ledger.",
+    "Invalid records that were found resolved; those that were deleted while open are not among them. Kept in the "
+    "ledger.",
     ("validation_type",),
     values=_TYPE,
 )
 RESOLUTION = _metric(
     "invalid_record_resolution_seconds",
     "histogram",
-    "Time from the detection of an invalid record to its resolution, both by the database's clock.",
+    "Time from the detection of an invalid record to its resolution. Where the two were seen by different runs, a "
+    "resolved_at that cannot be right is set to when those runs looked. Kept in the ledger.",
     ("validation_type",),
     values=_TYPE,
 )
@@ -95,7 +97,7 @@ FLAPPING = _metric(
 PROPOSALS = _metric(
     "proposals",
     "gauge",
-    "Proposals of the current date by status, from apr_valid_records.",
+    "Proposals of the current date by status, from apr_valid_records: that of the least advanced branch.",
     ("status",),
     values=_STATUS,
 )
@@ -107,12 +109,15 @@ TITLE_VALUE = _metric("title_value_brl", "gauge", "Value of the titles of the cu
 STUCK = _metric(
     "proposals_stuck",
     "gauge",
-    "Proposals that have kept a status which is not final for longer than stuck_after.",
+    "Proposals whose latest row in apr_status_history is older than stuck_after and has a status that is not final. "
+    "Absent until the whole history has been read once.",
     ("status",),
     values=_STATUS,
 )
 UNCONFIRMED = _metric(
-    "proposals_unconfirmed", "gauge", "Proposals that the bot has processed and that are not confirmed."
+    "proposals_unconfirmed",
+    "gauge",
+    "Proposals of the last look_back that the bot has processed and that are not confirmed.",
 )
 UNCONFIRMED_OLDEST = _metric(
     "proposal_unconfirmed_oldest_timestamp_seconds",
@@ -122,7 +127,8 @@ UNCONFIRMED_OLDEST = _metric(
 STATUS_CHANGES = _metric(
     "status_changes_total",
     "counter",
-    "Changes of a proposal's status, from apr_status_history. Kept in the ledger.",
+    "Changes of a proposal's status, from apr_status_history; rows in which only values changed are not among them. "
+    "Kept in the ledger.",
     ("source", "new_status"),
     values=(("source", SOURCES), ("new_status", STATUSES)),
 )
@@ -133,7 +139,11 @@ RUNS = _metric(
     ("run_mode", "outcome"),
     values=(("run_mode", RUN_MODES), ("outcome", OUTCOMES)),
 )
-RUN_DURATION = _metric("run_duration_seconds", "histogram", "Duration of runs, which the log has in whole seconds.")
+RUN_DURATION = _metric(
+    "run_duration_seconds",
+    "histogram",
+    "Duration of production runs, which the log has in whole seconds. Kept in the ledger.",
+)
 LAST_RUN = _metric(
     "last_run_timestamp_seconds",
     "gauge",
@@ -191,7 +201,9 @@ SCHEMA_PROBLEM = _metric(
     ("table", "problem"),
 )
 BUSINESS_DATE = _metric(
-    "business_date_timestamp_seconds", "gauge", "Midnight at the start of the current business date."
+    "business_date_timestamp_seconds",
+    "gauge",
+    "Midnight at the start of the current business date: the latest one in any of the tables.",
 )
 WORKING_DAY = _metric("working_day", "gauge", "Whether today is a working day in the configured zone and calendar.")
 THRESHOLD = _metric(

@@ -100,6 +100,11 @@ class Cursor:
         """Ids above this one must be asked for."""
         return self.position
 
+    @property
+    def highest_seen(self) -> int:
+        """The highest id that was taken. Up to it only those that came late need be asked for again."""
+        return self._top
+
     def begin(self, now: float, identity: str, highest: int | None) -> None:
         """Begin a poll, before rows are asked for.
 
