@@ -262,7 +262,7 @@ MUTANTS = [
     Mutant(
         APR,
         "AprSummaryStale",
-        partial(replace, "last_over_time(rounds_apr_business_date_timestamp_seconds[15m])", "0 * rounds_apr_table_rows"),
+        partial(replace, "rounds_apr_business_date_timestamp_seconds[15m]", "rounds_apr_table_rows[15m]"),
         "before the first run of a date",
     ),
     Mutant(APR, "AprSummaryStale", partial(replace, '_rows{table="apr_daily_summary"}', "_rows"), "without the table"),
@@ -270,7 +270,7 @@ MUTANTS = [
     Mutant(APR, "AprSummaryStale", partial(replace, "max without (run_mode)", ""), "the mode becomes part of it"),
     Mutant(APR, "AprSummaryStale", partial(drop, "for"), "fires while a run writes"),
     Mutant(APR, "AprSummaryStale", partial(drop, "keep_firing_for"), "flaps"),
-    Mutant(APR_DAYS, "AprRunMissing", partial(replace, "rounds_apr_working_day == 1", "rounds_apr_working_day"), "days"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, "_working_day == 1", "_working_day"), "days off"),
     Mutant(APR_DAYS, "AprRunMissing", partial(replace, "PRODUCTION", "DRY_RUN"), "a dry run counts"),
     Mutant(APR_DAYS, "AprRunMissing", partial(replace, "> on", ">= on"), "at the limit"),
     Mutant(APR_DAYS, "AprRunMissing", partial(replace, '"run_every"', '"slow_run_after"'), "another limit"),
