@@ -27,6 +27,8 @@ GROUPS = {
     "exporter_test.yml": ("exporter", "delivery"),
     "tables_test.yml": ("tables-changes", "tables-past", "tables-checks"),
     "tables_days_test.yml": ("tables-changes", "tables-past"),
+    "apr_test.yml": ("apr", "apr-past"),
+    "apr_days_test.yml": ("apr-past",),
 }
 
 
@@ -74,7 +76,7 @@ def merge_changes(body: dict[str, Any]) -> None:
     body["expr"] = f"sum without (changed_at) ({body['expr']})"
 
 
-STATES, HOURS, BUDGET, DAYS, EXPORTER, TABLES, TABLE_DAYS = GROUPS
+STATES, HOURS, BUDGET, DAYS, EXPORTER, TABLES, TABLE_DAYS, APR, APR_DAYS = GROUPS
 MUTANTS = [
     Mutant(STATES, "ServiceDown", partial(drop, "for"), "fires at once"),
     Mutant(STATES, "ServiceDown", partial(put, "for", "40s"), "fires later"),
@@ -222,6 +224,76 @@ MUTANTS = [
         TABLES, "TableCheckOverdue", partial(replace, 'seconds{collector=~"tables/.+"} + 60)', "seconds + 60)"), "-"
     ),
     Mutant(TABLES, "TableCheckOverdue", partial(drop, "keep_firing_for"), "flaps"),
+    Mutant(APR, "AprRunFailed", unbridge, "recovers with the exporter's end"),
+    Mutant(APR, "AprRunFailed", partial(drop, "keep_firing_for"), "flaps"),
+    Mutant(APR, "AprRunFailed", partial(put_label, "severity", "warning"), "another severity"),
+    Mutant(APR, "AprRunFailed", partial(annotate, "description", "PRODUCTION", "DRY_RUN"), "another run's time"),
+    Mutant(APR, "AprRunSlow", partial(replace, "> on", ">= on"), "at the limit"),
+    Mutant(APR, "AprRunSlow", partial(replace, "slow_run_after", "open_for"), "another limit"),
+    Mutant(APR, "AprRunSlow", partial(replace, "group_left ()", ""), "loses a label"),
+    Mutant(APR, "AprRunSlow", partial(drop, "keep_firing_for"), "flaps"),
+    Mutant(APR, "AprInvalidOpenTooLong", unbridge, "recovers with the exporter's end"),
+    Mutant(APR, "AprInvalidOpenTooLong", partial(replace, "> on", ">= on"), "at the limit"),
+    Mutant(APR, "AprInvalidOpenTooLong", partial(replace, "open_for", "slow_run_after"), "another limit"),
+    Mutant(APR, "AprInvalidOpenTooLong", partial(replace, "[15m]) > 0", "[15m]) >= 0"), "recovers late"),
+    Mutant(APR, "AprInvalidOpenTooLong", partial(replace, ", validation_type)", ")"), "another type's records"),
+    Mutant(APR, "AprInvalidOpenTooLong", partial(drop, "keep_firing_for"), "flaps"),
+    Mutant(APR, "AprProposalsStuck", unbridge, "a restart makes it wait anew"),
+    Mutant(APR, "AprProposalsStuck", partial(replace, "sum without (status)", ""), "an alert for each status"),
+    Mutant(APR, "AprProposalsStuck", partial(replace, "> 0", "> 1"), "blind to one"),
+    Mutant(APR, "AprProposalsStuck", partial(drop, "for"), "fires at once"),
+    Mutant(APR, "AprProposalsStuck", partial(drop, "keep_firing_for"), "flaps"),
+    Mutant(APR, "AprProposalsStuck", partial(annotate, "summary", "ne $value 1.0", "true"), "one proposals"),
+    Mutant(APR, "AprUnconfirmed", unbridge, "recovers with the exporter's end"),
+    Mutant(APR, "AprUnconfirmed", partial(replace, "> on", ">= on"), "at the limit"),
+    Mutant(APR, "AprUnconfirmed", partial(replace, "unconfirmed_after", "slow_run_after"), "another limit"),
+    Mutant(APR, "AprUnconfirmed", partial(replace, "[15m]) > 0", "[15m]) >= 0"), "recovers late"),
+    Mutant(APR, "AprUnconfirmed", partial(drop, "keep_firing_for"), "flaps"),
+    Mutant(APR, "AprFlapping", partial(replace, "> 0", "> 2"), "blind to two"),
+    Mutant(APR, "AprFlapping", partial(replace, "> 0", ">= 0"), "always"),
+    Mutant(APR, "AprFlapping", partial(drop, "keep_firing_for"), "flaps"),
+    Mutant(APR, "AprSchemaProblem", unbridge, "a restart makes it wait anew"),
+    Mutant(APR, "AprSchemaProblem", partial(drop, "for"), "fires at once"),
+    Mutant(APR, "AprSchemaProblem", partial(replace, "== 1", "== 0"), "never"),
+    Mutant(APR, "AprSummaryStale", unbridge, "a restart makes it wait anew"),
+    Mutant(APR, "AprSummaryStale", partial(replace, "!= last", "== last"), "the other way round"),
+    Mutant(APR, "AprSummaryStale", partial(replace, "2 * last", "0 * last"), "takes for new what was seen late"),
+    Mutant(APR, "AprSummaryStale", partial(replace, '{collector="apr"}', ""), "another collector's interval"),
+    Mutant(
+        APR,
+        "AprSummaryStale",
+        partial(replace, "rounds_apr_business_date_timestamp_seconds[15m]", "rounds_apr_table_rows[15m]"),
+        "before the first run of a date",
+    ),
+    Mutant(APR, "AprSummaryStale", partial(replace, '_rows{table="apr_daily_summary"}', "_rows"), "without the table"),
+    Mutant(APR, "AprSummaryStale", partial(replace, 'm{table="apr_daily_summary"}', 'm{table=""}'), "unread"),
+    Mutant(APR, "AprSummaryStale", partial(replace, "max without (run_mode)", ""), "the mode becomes part of it"),
+    Mutant(APR, "AprSummaryStale", partial(drop, "for"), "fires while a run writes"),
+    Mutant(APR, "AprSummaryStale", partial(drop, "keep_firing_for"), "flaps"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, "_working_day == 1", "_working_day"), "days off"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, "PRODUCTION", "DRY_RUN"), "a dry run counts"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, "> on", ">= on"), "at the limit"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, '"run_every"', '"slow_run_after"'), "another limit"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, "1800 *", "3600 *"), "another step"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, "[14d:30m]", "[1d:30m]"), "too short a past"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, "[15m] @ end()", "[15m]"), "runs before the last"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, 'm{table="apr_processing_log"}', 'm{table=""}'), "unread"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(replace, 's{table="apr_processing_log"}', 's{table=""}'), "never ran"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(drop, "for"), "fires at once"),
+    Mutant(APR_DAYS, "AprRunMissing", partial(put_label, "severity", "warning"), "another severity"),
+    Mutant(APR_DAYS, "apr:rounds_apr_proposals_invalid:ratio", partial(replace, ">= 20", ">= 19"), "too few"),
+    Mutant(APR_DAYS, "AprInvalidRatioJumped", partial(replace, "+ 0.2", "+ 0.19"), "earlier"),
+    Mutant(APR_DAYS, "AprInvalidRatioJumped", partial(replace, "+ 0.2", "+ 0.22"), "later"),
+    Mutant(APR_DAYS, "AprInvalidRatioJumped", partial(drop, "for"), "fires at once"),
+    *(
+        Mutant(APR_DAYS, "apr:rounds_apr_proposals_invalid:usual14d", partial(replace, old, new), what)
+        for old, new, what in (
+            ("0.8", "0.95", "two days are usual"),
+            (" and on (job, instance) rounds_apr_working_day == 1", "", "weekends count"),
+            (" offset 1d", "", "today is usual"),
+            ("[7d] offset 8d", "[7d] offset 1d", "no guard for a short past"),
+        )
+    ),
 ]
 
 
