@@ -56,6 +56,7 @@ def test_the_documented_privileges_are_enough(on_mariadb: Installation, user: st
     work(on_mariadb, user, "pass")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("privilege", "table"),
     [(privilege, table) for privileges, table in GRANTS for privilege in privileges.split(", ")],

@@ -28,7 +28,7 @@ def test_tables_in_mariadb_are_those_of_existing_installations_to_the_byte(
 def test_what_is_missing_is_told(mariadb: MariadbServer) -> None:
     older = mariadb_installation(mariadb, products=False)
     with older.engine.connect() as connection:
-        assert tables.missing_tables(connection) == [tables.PROPOSAL_PRODUCTS]
+        assert tables.missing_tables(connection) == [tables.PROPOSAL_PRODUCTS, tables.MARKS]
 
 
 def test_the_late_columns_are_those_that_an_older_installation_lacks(mariadb: MariadbServer) -> None:

@@ -567,6 +567,29 @@ def test_parallel_runs_double_nothing(on_mariadb: Installation, isolation: str) 
     assert len(history(on_mariadb)) == 50
 
 
+def test_a_run_waits_for_another_that_writes(on_mariadb: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = "CONCAT('rounds-apr-', SHA1(DATABASE()))"
+    counts: list[int] = []
+
+    def run() -> None:
+        with Session(on_mariadb.engine) as session:
+            counts.append(apr.log_invalid_records(session, [failing(1)], "SEUNO"))
+
+    thread = threading.Thread(target=run)
+    with on_mariadb.engine.connect() as other:
+        other.execute(text(f"SELECT GET_LOCK({lock}, 0)"))
+        thread.start()
+        while on_mariadb.one("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'User lock'") == 0:
+            assert thread.is_alive()
+        monkeypatch.setattr("rounds.apr.writing.work._LOCK_WITHIN", 0)
+        with Session(on_mariadb.engine) as session, pytest.raises(apr.WriteFailed, match="another run"):
+            apr.track_status_changes(session, DAY)
+        assert counts == []
+        other.execute(text(f"DO RELEASE_LOCK({lock})"))
+    thread.join()
+    assert counts == [1]
+
+
 def test_rows_that_are_about_to_be_committed_are_waited_for(on_mariadb: Installation) -> None:
     """The lock is let go before the commit, so that it ends with the same connection whatever pool it is from."""
     with Session(on_mariadb.engine) as first, Session(on_mariadb.engine) as second:
