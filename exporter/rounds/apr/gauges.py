@@ -6,6 +6,7 @@ which the least advanced one tells its status, as in the daily summary.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from rounds.apr.config import AprSection
 from rounds.apr.layout import HISTORY, INVALID, LOG, PRODUCTS, SUMMARY, VALID, Layout, type_of
 from rounds.apr.metrics import STATUSES, VALIDATION_TYPES
 from rounds.apr.reader import Reader, to_date
-from rounds.apr.statuses import bucket_sql
+from rounds.apr.statuses import bucket_of
 from rounds.databases.session import Row
 from rounds.metrics import Family, Histogram, Metric
 
 #: Stands for everything that is not among the first N.
 _REST = "_other"
+#: The rank of what is in no other bucket: the last, as in the daily summary.
+_OTHER = STATUSES.index("other")
 _DATES = {INVALID: "DATA", HISTORY: "DATA", LOG: "target_date", PRODUCTS: "DATA", SUMMARY: "DATA", VALID: "DATA"}
 
 
@@ -148,14 +151,20 @@ class Gauges:
     def _proposals(self) -> Iterator[Family]:
         if not self._layout.has(VALID):
             return
-        ranks = " ".join(f"WHEN '{status}' THEN {rank}" for rank, status in enumerate(STATUSES))
+        # Buckets are found once for each text rather than for each row, which would take the server most of a run.
+        texts = [
+            row[0] for row in self._reader.all(f"SELECT STATUS FROM {VALID} WHERE DATA = ? GROUP BY STATUS", self._day)
+        ]
+        ranks = {text: STATUSES.index(bucket_of(text)) for text in texts}
+        named = [(text, rank) for text, rank in ranks.items() if rank < _OTHER]
+        rank = f"CASE STATUS {'WHEN ? THEN ? ' * len(named)}ELSE {_OTHER} END" if named else str(_OTHER)
         rows = self._reader.all(
-            "SELECT advanced, COUNT(*) FROM"
-            f" (SELECT MIN(CASE {bucket_sql('STATUS', self._reader.kind)} {ranks} END) AS advanced FROM {VALID}"
+            f"SELECT advanced, COUNT(*) FROM (SELECT MIN({rank}) AS advanced FROM {VALID}"
             " WHERE DATA = ? GROUP BY PROPOSTA, CEDENTE) AS proposals GROUP BY advanced",
+            *itertools.chain.from_iterable(named),
             self._day,
         )
-        counts = {STATUSES[rank]: count for rank, count in rows}
+        counts = {STATUSES[int(advanced)]: count for advanced, count in rows}
         yield metrics.PROPOSALS.family(((status,), counts.get(status, 0)) for status in STATUSES)
         approved, titles = self._reader.one(
             f"SELECT SUM(VLR_APROVADOS), SUM(VALOR_TITULOS) FROM {VALID} WHERE DATA = ?", self._day

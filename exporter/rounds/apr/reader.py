@@ -9,7 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from rounds.databases.session import Row, Session
 
@@ -20,7 +20,6 @@ Columns: TypeAlias = dict[str, str]
 class Reader(ABC):
     """Sends statements over one session."""
 
-    kind: Literal["mariadb", "sqlite"]
     placeholder: str
     #: What begins a transaction in which all statements see one state.
     _begin: tuple[str, ...]
@@ -67,7 +66,6 @@ class Reader(ABC):
 
 
 class _MariadbReader(Reader):
-    kind = "mariadb"
     placeholder = "%s"
     _begin = (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
@@ -104,7 +102,6 @@ class _MariadbReader(Reader):
 
 
 class _SqliteReader(Reader):
-    kind = "sqlite"
     placeholder = "?"
     _begin = ("BEGIN",)
 
