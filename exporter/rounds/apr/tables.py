@@ -254,6 +254,23 @@ VALID_RECORDS = _table(
     },
 )
 
+#: Rounds' own, beside them: how often a proposal had been seen as valid when it was last reported as invalid. Bots move
+#: apr_valid_records.last_updated too, so that alone does not tell that a proposal became valid.
+MARKS = Table(
+    "rounds_apr_marks",
+    MetaData(),
+    Column("DATA", Date, primary_key=True),
+    Column("PROPOSTA", Integer, primary_key=True, autoincrement=False),
+    Column("CEDENTE", String(100), primary_key=True),
+    Column("VALIDATION_TYPE", String(20), primary_key=True),
+    Column("sightings", Integer, nullable=False),
+    _stamp("marked_at"),
+    info={"indexes": {}},
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+    mysql_collate="utf8mb4_unicode_ci",
+)
+
 #: What an older installation of apr_valid_records may lack.
 LATE_COLUMNS = (
     "is_processado",
@@ -266,9 +283,9 @@ LATE_COLUMNS = (
 
 
 def missing_tables(connection: Connection) -> list[Table]:
-    """Which of the tables the database does not have."""
+    """Which of the tables, Rounds' own among them, the database does not have."""
     present = set(inspect(connection).get_table_names())
-    return [table for table in METADATA.tables.values() if table.name not in present]
+    return [table for table in (*METADATA.tables.values(), MARKS) if table.name not in present]
 
 
 def statements(table: Table, dialect: Dialect) -> Iterator[str]:

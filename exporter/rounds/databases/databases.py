@@ -28,6 +28,10 @@ class Databases:
         """What is known of each configured source, by its name."""
         return self._health
 
+    def source(self, name: str) -> Source:
+        """A configured source, for what is no session that only reads."""
+        return self._sources[name]
+
     def open(self, name: str, *, timeout: float | None = None) -> Session:
         """Open a session with a source. Blocks, for at most some 10 seconds.
 

@@ -83,12 +83,13 @@ def fault(source: str, error: Exception) -> CollectorError:
     return _FAULTS.get(number, faults.OTHER).error(source, code)
 
 
-def settings(version: str, timeout: float) -> list[str]:
+def settings(version: str, timeout: float, *, read_only: bool = True) -> list[str]:
     """The statements that pin a session: it only reads, and gives values the same text whatever the server's settings.
 
     Args:
         version: what the server says that it is.
         timeout: seconds that a statement may take.
+        read_only: whether it only reads; else only the rest holds.
     """
     wait = max(1, round(timeout))
     pinned = {
@@ -105,7 +106,7 @@ def settings(version: str, timeout: float) -> list[str]:
         if int(version.partition(".")[0]) >= _MYSQL_WITH_EXPIRY:
             pinned["information_schema_stats_expiry"] = "0"
     values = ", ".join(f"SESSION {name} = {value}" for name, value in pinned.items())
-    return ["SET NAMES utf8mb4", f"SET {values}", "SET SESSION TRANSACTION READ ONLY"]
+    return ["SET NAMES utf8mb4", f"SET {values}", *(["SET SESSION TRANSACTION READ ONLY"] if read_only else [])]
 
 
 class _Connection(pymysql.Connection):  # type: ignore[misc]  # the driver has no types
@@ -120,6 +121,39 @@ class _Connection(pymysql.Connection):  # type: ignore[misc]  # the driver has n
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def dial(config: MariadbSource, within: float) -> tuple[Any, socket.socket]:
+    """Log in. Gives the connection, and a handle on its socket that stays when TLS takes the first one over.
+
+    Args:
+        config: the source.
+        within: seconds for it, and for each answer of the server.
+    """
+    password = config.secret.reveal().encode() if config.secret else b""  # text would be sent as Latin-1
+    connection = _Connection(
+        host=config.host,
+        user=config.user,
+        password=password,
+        database=config.database,
+        charset="utf8mb4",
+        autocommit=True,
+        read_timeout=within,
+        write_timeout=within,
+        program_name="rounds",
+        defer_connect=True,
+    )
+    link = socket.create_connection((config.host, config.port), within)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    line = link.dup()
+    try:
+        connection.connect(link)
+    except BaseException:
+        line.close()
+        link.close()
+        raise
+    return connection, line
 
 
 class MariadbSession(AlchemySession):
@@ -139,7 +173,7 @@ class MariadbSession(AlchemySession):
         self._give_up()
 
     def _connect(self) -> Any:
-        connection, line = self._dial(CONNECT_WITHIN)
+        connection, line = dial(self._config, CONNECT_WITHIN)
         try:
             with connection.cursor() as cursor:
                 for statement in settings(connection.get_server_info(), self.timeout):
@@ -152,34 +186,6 @@ class MariadbSession(AlchemySession):
         connection._read_timeout = self.timeout + PATIENCE  # noqa: SLF001  # logging in has another one
         self._line, self._id = line, connection.thread_id()
         return connection
-
-    def _dial(self, within: float) -> tuple[Any, socket.socket]:
-        """Log in. Gives the connection, and a handle on its socket that stays when TLS takes the first one over."""
-        config = self._config
-        password = config.secret.reveal().encode() if config.secret else b""  # text would be sent as Latin-1
-        connection = _Connection(
-            host=config.host,
-            user=config.user,
-            password=password,
-            database=config.database,
-            charset="utf8mb4",
-            autocommit=True,
-            read_timeout=within,
-            write_timeout=within,
-            program_name="rounds",
-            defer_connect=True,
-        )
-        link = socket.create_connection((config.host, config.port), within)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        line = link.dup()
-        try:
-            connection.connect(link)
-        except BaseException:
-            line.close()
-            link.close()
-            raise
-        return connection, line
 
     def _fetch(self, sql: str, parameters: tuple[object, ...]) -> Generator[Row, None, None]:
         cursor = self.driver_connection.cursor(SSCursor)
@@ -205,7 +211,7 @@ class MariadbSession(AlchemySession):
             reaper.later(self._kill)
 
     def _kill(self) -> None:
-        connection, line = self._dial(KILL_WITHIN)
+        connection, line = dial(self._config, KILL_WITHIN)
         with line, closing(connection), connection.cursor() as cursor:
             cursor.execute(f"KILL {self._id}")
 
