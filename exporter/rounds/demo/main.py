@@ -152,7 +152,7 @@ class _Demo:
         return await self._start_program(folder, "writer", flags)
 
     async def _start_pipeline(self, folder: Path, file: Path, after: str) -> Child:
-        """Start what makes the pipeline's tables, with their past, and then runs it, from when ``after`` is answered."""
+        """Start what makes the pipeline's tables, with their past, and runs it from when ``after`` is answered."""
         flags = [f"--file={file}", f"--after={after}", f"--speed={self._speed}"]
         return await self._start_program(folder, "pipeline_writer", flags)
 

@@ -31,6 +31,9 @@ PAST_DAYS = 6
 #: Runs on each of them: enough for all that comes in to be paid.
 _PAST_RUNS = 22
 
+#: Those at the beginning of a day in which proposals come in.
+_BUSY_RUNS = 5
+
 _FAULTS = tuple(REASONS)
 #: The group of what is left of earlier rounds.
 _OLD = "old"
@@ -88,8 +91,8 @@ class Pipeline:
         for table in tables.missing_tables(self._connection):
             for statement in tables.statements(table, self._connection.dialect):
                 self._connection.execute(text(statement))
-        for table in _STAMPS:
-            self._connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608  # our own names, here and below
+        for name in _STAMPS:
+            self._connection.execute(text(f"DELETE FROM {name}"))
         self._connection.commit()
         now = self._now()
         today = _business_date(now)
@@ -112,19 +115,16 @@ class Pipeline:
             each.group, each.asleep = _OLD, False
         cleanup_old_monitoring_data(self._connection, PAST_DAYS)
 
-    def run(self, work: Callable[[], object], *, fails: bool = False) -> None:
+    def run(self, read: Callable[[], object]) -> None:
         """Run as the real program does, and log that.
 
         Args:
-            work: takes as long as the run.
-            fails: whether the run does, before it has written anything.
+            read: takes as long as the run, which fails if this raises :class:`SourceUnavailable`.
         """
         self.day.move()
         try:
             with track_run(self._connection, self.date) as run:
-                work()
-                if fails:
-                    raise SourceUnavailable
+                read()
                 run.stats.update(self._store())
         except SourceUnavailable:
             pass
@@ -240,7 +240,7 @@ class Pipeline:
         """Else a demo that runs for a day would have thousands of proposals."""
         for table in _OF_PROPOSALS if proposals else ():
             self._connection.execute(
-                text(f"DELETE FROM {table} WHERE {_KEY}"),  # noqa: S608
+                text(f"DELETE FROM {table} WHERE {_KEY}"),
                 [self._row(each) for each in proposals],
             )
         self._connection.commit()
@@ -265,7 +265,7 @@ class Pipeline:
             stats = self._store()
             if number == 0:
                 backfill_history(self._connection, today)
-            failed = number == 3 + today.day % 5
+            failed = number == _BUSY_RUNS + today.day % 5
             log_program_execution(
                 self._connection,
                 today,
@@ -293,7 +293,7 @@ class Pipeline:
         for table, columns in _STAMPS.items():
             changes = ", ".join(f"{name} = CASE WHEN {name} >= :now THEN :at ELSE {name} END" for name in columns)
             which = " OR ".join(f"{name} >= :now" for name in columns)
-            self._connection.execute(text(f"UPDATE {table} SET {changes} WHERE {which}"), times)  # noqa: S608
+            self._connection.execute(text(f"UPDATE {table} SET {changes} WHERE {which}"), times)
         self._connection.commit()
 
     def _now(self) -> datetime:
@@ -305,7 +305,7 @@ class Pipeline:
 
 def _arrive(day: Day, number: int) -> None:
     """What comes in on a day of the past, and what is mended: all of it, in the end."""
-    if number < 5:
+    if number < _BUSY_RUNS:
         day.come("valid", 2)
     if number < len(_FAULTS):
         day.come(_FAULTS[number], fault=_FAULTS[number])

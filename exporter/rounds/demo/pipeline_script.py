@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rounds.demo.pipeline import Pipeline
+from rounds.demo.pipeline import Pipeline, SourceUnavailable
 
 SCRIPT_SECONDS = 270.0
 
@@ -111,7 +111,14 @@ def perform(line: Scene | Run, pipeline: Pipeline, wait: Callable[[float], objec
     """
     if isinstance(line, Scene):
         line.do(pipeline)
-    elif line.dry:
+        return
+    if line.dry:
         pipeline.try_out()
-    else:
-        pipeline.run(lambda: wait((_SLOW_WORK if line.slow else _WORK) / speed), fails=line.fails)
+        return
+
+    def read() -> None:
+        wait((_SLOW_WORK if line.slow else _WORK) / speed)
+        if line.fails:
+            raise SourceUnavailable
+
+    pipeline.run(read)

@@ -25,7 +25,7 @@ from rounds.errors import CollectorError
 from rounds.sources import MariadbSource, SqliteSource
 
 #: The database, where it is a server's, and who writes there. Nobody in it is real, so the password is no secret.
-DATABASE, USER, PASSWORD = "BMA", "pipeline", "synthetic"  # noqa: S105
+DATABASE, USER, PASSWORD = "BMA", "pipeline", "synthetic"
 
 _PAUSE = 3.0
 
