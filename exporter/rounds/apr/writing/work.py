@@ -92,8 +92,10 @@ class Work:
             listed = ", ".join(f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(columns))
             return f"(SELECT {listed} FROM json_each(:rows))"
         # Else text would be put into the character set that the database was made with, which may lack its letters.
-        kinds = [f"{kind} CHARACTER SET utf8mb4" if kind.startswith("VARCHAR") else kind for kind in columns.values()]
-        listed = ", ".join(f"{name} {kind} PATH '$[{at}]'" for at, (name, kind) in enumerate(zip(columns, kinds)))
+        kinds = {name: kind.replace(")", ") CHARACTER SET utf8mb4") for name, kind in columns.items() if "CHAR" in kind}
+        listed = ", ".join(
+            f"{name} {kind} PATH '$[{at}]'" for at, (name, kind) in enumerate({**columns, **kinds}.items())
+        )
         return f"JSON_TABLE(:rows, '$[*]' COLUMNS ({listed}))"
 
     def same(self, left: str, right: str) -> str:
