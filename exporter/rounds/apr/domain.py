@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rounds.apr.collector import Collector
+from rounds.apr.commands import COMMANDS
 from rounds.apr.config import AprSection
 from rounds.apr.metrics import CATALOGUE
 from rounds.apr.schema import SCHEMA
@@ -21,6 +22,7 @@ class Apr(Domain):
     section = AprSection
     catalogue = CATALOGUE
     schema = SCHEMA
+    commands = COMMANDS
 
     async def configure(self, section: Any | None, resources: Resources) -> Sequence[Job]:
         """Go over to this section. Everything that lasts is in the ledger."""
