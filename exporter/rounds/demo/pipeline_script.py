@@ -11,8 +11,8 @@ SCRIPT_SECONDS = 270.0
 
 #: Between two runs that are neither slow nor left out.
 _EVERY = 8
-#: When no run begins, as if the scheduler had stopped.
-_SILENCE = range(208, 256)
+#: When no run begins: while one is slow and for as long as it takes to be seen, and as if the scheduler had stopped.
+_PAUSES = (range(129, 152), range(208, 256))
 _FAILING = (80, 88, 96)
 _SLOW = (128,)
 _DRY = (112,)
@@ -95,7 +95,7 @@ _SCENES = (
 _RUNS = tuple(
     Run(at, slow=at in _SLOW, fails=at in _FAILING, dry=at in _DRY)
     for at in range(_EVERY, int(SCRIPT_SECONDS), _EVERY)
-    if at not in _SILENCE
+    if not any(at in pause for pause in _PAUSES)
 )
 SCRIPT: tuple[Scene | Run, ...] = tuple(sorted((*_SCENES, *_RUNS), key=lambda line: line.at))
 
