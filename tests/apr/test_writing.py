@@ -86,6 +86,17 @@ def test_a_proposal_has_one_open_row_of_a_type(installation: Installation, sessi
     assert rows == [(1, "DUPLICATA", "1"), (2, "DUPLICATA", "1"), (1, "SEUNO", "1")]
 
 
+def test_a_database_may_have_been_made_with_another_character_set(on_mariadb: Installation) -> None:
+    on_mariadb.sql(f"ALTER DATABASE {on_mariadb.source.database} CHARACTER SET latin1")
+    record = failing(1, CEDENTE="Łódź Ficção", PRODUTO="Convencional")
+    with Session(on_mariadb.engine) as session:
+        assert apr.log_invalid_records(session, [record], "SEUNO") == 1
+        assert apr.log_invalid_records(session, [record], "SEUNO") == 0
+        assert apr.track_proposal_products(session, [record]) == 1
+    for table in ("apr_invalid_records", "apr_proposal_products"):
+        assert on_mariadb.sql(f"SELECT CEDENTE, PRODUTO FROM {table}") == [("Łódź Ficção", "Convencional")]
+
+
 def test_every_column_is_filled(installation: Installation, session: Session) -> None:
     record = {
         "DATA": datetime(2026, 3, 6, 12, 0),  # noqa: DTZ001  # as drivers give it

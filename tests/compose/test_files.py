@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from rounds.apr.config import AprSection
 from rounds.config import load_config
+from rounds.demo import pipeline_writer
+from rounds.demo.bundle import PIPELINE
 from rounds.demo.writer import WAREHOUSE
 from rounds.domains import all_domains
 from rounds.fields import parse_duration
@@ -61,7 +64,7 @@ def test_the_services_are_those() -> None:
         *("alertmanager-config", "grafana-password"),
     }
     assert {name for file, name in WHOLE if file == DEMO} == {
-        *("demo-services", "demo-tables", "fakesnow", "slack", "mailpit")
+        *("demo-services", "demo-tables", "demo-pipeline", "fakesnow", "mariadb", "slack", "mailpit")
     }
 
 
@@ -130,9 +133,31 @@ def test_the_demos_configuration_goes_with_the_default_one() -> None:
     assert f"--warehouse={source.host}:{source.port}" in service(DEMO, "demo-tables")["command"]
     assert source.host in FILES[DEMO]["services"]
     assert {table.name: table.table for table in config.tables} == WAREHOUSE
+    database = config.sources[config.apr.source]
+    assert f"--mariadb={database.host}:{database.port}" in service(DEMO, "demo-pipeline")["command"]
+    assert database.host in FILES[DEMO]["services"]
+    assert database.database == service(DEMO, "mariadb")["environment"]["MARIADB_DATABASE"] == pipeline_writer.DATABASE
+    # Limits are those of `rounds demo`.
+    assert config.apr == AprSection.model_validate({"source": config.apr.source, **PIPELINE})
     # All else is the image's.
     own = re.findall(r"^CMD (.*)$", DOCKERFILES["rounds-exporter"], re.MULTILINE)[0]
     assert [flag for flag in command if flag != "--config.file=/etc/rounds/demo.yml"] == json.loads(own)
+
+
+def test_who_comes_to_the_demos_database_has_a_user_that_may_no_more_than_it_must() -> None:
+    (mount,) = service(DEMO, "mariadb")["volumes"]
+    text = (ROOT / mount["source"]).read_text(encoding="utf-8")
+    assert Path(mount["target"]).parent == Path("/docker-entrypoint-initdb.d")
+    made = dict(re.findall(r"^CREATE USER (\w+)@'%' IDENTIFIED BY '(\w+)'", text, re.MULTILINE))
+    granted = re.findall(r"^GRANT (.*) ON (\w+)\.\* TO (\w+)@'%';$", text, re.MULTILINE)
+    assert {user for *_, user in granted} == set(made)
+    assert {user for rights, _, user in granted if rights == "SELECT"} == {"rounds", "grafana"}
+    assert {database for _, database, _ in granted} == {pipeline_writer.DATABASE}
+    assert made[pipeline_writer.USER] == pipeline_writer.PASSWORD
+    source = yaml.safe_load((ROOT / "exporter" / "demo.yml").read_text(encoding="utf-8"))["sources"]["apr"]
+    assert made[source["user"]] == source["password"]
+    # Nobody comes from elsewhere.
+    assert "ports" not in service(DEMO, "mariadb")
 
 
 def test_the_build_sees_what_it_copies_and_no_secret() -> None:
@@ -293,7 +318,9 @@ def test_no_password_has_a_default() -> None:
             assert defaults == {""}, name
     for file, name in DEFINED:
         for key, value in service(file, name).get("environment", {}).items():
-            if re.search(r"PASSWORD|SECRET|TOKEN|KEY", key):
+            if key == "MARIADB_RANDOM_ROOT_PASSWORD":
+                assert value == "yes"
+            elif re.search(r"PASSWORD|SECRET|TOKEN|KEY", key):
                 assert value.startswith(("${", "/")), key
     for line in SETTINGS.splitlines():
         if re.match(r"\w*(PASSWORD|WEBHOOK|TOKEN|KEY)\w*=", line):

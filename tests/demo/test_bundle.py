@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rounds.apr.config import AprSection
 from rounds.config import load_config
 from rounds.demo import bundle, warehouse
 from rounds.demo.certificate import make_certificate
@@ -17,7 +18,7 @@ from rounds.services.config import ServicesSection
 from rounds.tables.config import TablesSection
 from support.binaries import require_binary
 
-SECTIONS = {"services": ServicesSection, "tables": TablesSection}
+SECTIONS = {"services": ServicesSection, "tables": TablesSection, "apr": AprSection}
 TARGETS = {"exporter:12780": "127.0.0.1:1", "alertmanager:9093": "127.0.0.1:2", "127.0.0.1:9090": "127.0.0.1:3"}
 
 
@@ -38,7 +39,7 @@ def production() -> Path:
 def test_the_exporter_takes_its_configuration(tmp_path: Path) -> None:
     services = listening()
     services["frontend"].certificate = make_certificate(tmp_path)
-    file = bundle.write_exporter(tmp_path, services, tmp_path / "clinic.db", {})
+    file = bundle.write_exporter(tmp_path, services, tmp_path / "clinic.db", {}, tmp_path / "apr.db")
     section = load_config([file], SECTIONS)
     checks = {check.name: check for check in section.services.checks}  # type: ignore[attr-defined]
     assert len(checks) == 9
@@ -51,11 +52,21 @@ def test_the_exporter_takes_its_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize("there", [True, False])
 def test_patients_are_in_the_warehouse_where_there_is_one(there: bool, tmp_path: Path) -> None:
     source = warehouse.source("127.0.0.1:12791", "rounds") if there else {}
-    config = load_config([bundle.write_exporter(tmp_path, listening(), tmp_path / "clinic.db", source)], SECTIONS)
+    file = bundle.write_exporter(tmp_path, listening(), tmp_path / "clinic.db", source, tmp_path / "apr.db")
+    config = load_config([file], SECTIONS)
     tables = {table.name: table for table in config.tables}  # type: ignore[attr-defined]
     kinds = {name: config.sources[table.source].kind for name, table in tables.items()}
     assert kinds == {"patients": "snowflake" if there else "sqlite", "appointments": "sqlite"}
     assert {name: table.keys for name, table in tables.items()} == {"patients": "raw", "appointments": "hashed"}
+
+
+def test_the_pipeline_is_read_where_it_is_written(tmp_path: Path) -> None:
+    file = bundle.write_exporter(tmp_path, listening(), tmp_path / "clinic.db", {}, tmp_path / "apr.db")
+    config = load_config([file], SECTIONS)
+    section = config.apr  # type: ignore[attr-defined]
+    source = config.sources[section.source]
+    assert (source.kind, source.path) == ("sqlite", tmp_path / "apr.db")  # type: ignore[union-attr]
+    assert len(section.working_days) == 7
 
 
 def test_prometheus_takes_the_scaled_rules_and_only_times_differ(production: Path, tmp_path: Path) -> None:

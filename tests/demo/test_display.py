@@ -80,11 +80,13 @@ def test_only_alerts_that_fire_are_told_with_what_they_are_about() -> None:
         {"state": "firing", "labels": labels},
         {"state": "pending", "labels": {"alertname": "ServiceSlow"}},
         {"state": "firing", "labels": {"alertname": "Watchdog"}},
+        {"state": "firing", "labels": {"alertname": "AprFlapping", "validation_type": "SEUNO", "instance": "x"}},
         *({"state": "firing", "labels": {**event, "changed_at": at}} for at in ("1", "2")),
     ]
     assert firing_alerts(json.dumps({"data": {"alerts": alerts}})) == {
         Alert("ServiceDown", " (critical, a)", ""),
         Alert("Watchdog", "", ""),
+        Alert("AprFlapping", " (SEUNO)", ""),
         Alert("TableRowsInserted", " (patients)", "1"),
         Alert("TableRowsInserted", " (patients)", "2"),
     }

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from rounds.demo.pacing import MADE
 from rounds.demo.ports import pick_port
 from rounds.demo.records import KINDS
-from rounds.demo.writer import MADE, WAREHOUSE, main
+from rounds.demo.writer import WAREHOUSE, main
 from support.fakesnow import FakesnowServer
 
 ROOT = Path(__file__).parents[2]

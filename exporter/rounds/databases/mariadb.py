@@ -109,6 +109,20 @@ def settings(version: str, timeout: float, *, read_only: bool = True) -> list[st
     return ["SET NAMES utf8mb4", f"SET {values}", *(["SET SESSION TRANSACTION READ ONLY"] if read_only else [])]
 
 
+class _Connection(pymysql.Connection):  # type: ignore[misc]  # the driver has no types
+    """The driver's connection, quicker to open.
+
+    Like other clients' it speaks TLS where the server does, and verifies nothing then. The driver reads all
+    certificates of the system for that anew each time, which takes longer than a login.
+    """
+
+    def _create_ssl_ctx(self, _: object) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+
 def dial(config: MariadbSource, within: float) -> tuple[Any, socket.socket]:
     """Log in. Gives the connection, and a handle on its socket that stays when TLS takes the first one over.
 
@@ -140,20 +154,6 @@ def dial(config: MariadbSource, within: float) -> tuple[Any, socket.socket]:
         link.close()
         raise
     return connection, line
-
-
-class _Connection(pymysql.Connection):  # type: ignore[misc]  # the driver has no types
-    """The driver's connection, quicker to open.
-
-    Like other clients' it speaks TLS where the server does, and verifies nothing then. The driver reads all
-    certificates of the system for that anew each time, which takes longer than a login.
-    """
-
-    def _create_ssl_ctx(self, _: object) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
 
 
 class MariadbSession(AlchemySession):

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 import rounds
+from rounds.demo.pipeline import ZONE
 from rounds.demo.ports import LOOPBACK
 from rounds.demo.processes import ChildDiedError
 from rounds.demo.scaling import Scale, redirect
@@ -25,6 +26,19 @@ CHECK_TIMES = {"interval": "8s", "timeout": "8s", "degraded_after": "1s", "down_
 #: So that a check finds what one line of the script did.
 TABLE_TIMES = {"interval": "5s", "timeout": "20s"}
 
+#: So that each of the pipeline's limits is passed once in its script, and every day is like the other.
+PIPELINE: Mapping[str, Any] = {
+    "interval": "5s",
+    "timeout": "20s",
+    "time_zone": ZONE,
+    "run_every": "25s",
+    "slow_run_after": "5s",
+    "open_for": "1m",
+    "stuck_after": "90s",
+    "unconfirmed_after": "1m",
+    "working_days": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"],
+}
+
 
 def find_bundle() -> Path | None:
     """The folder that holds ``prometheus/`` and ``alertmanager/``; None where the package came without them."""
@@ -33,14 +47,17 @@ def find_bundle() -> Path | None:
     return root if complete else None
 
 
-def write_exporter(folder: Path, services: Mapping[str, Service], file: Path, warehouse: Mapping[str, Any]) -> Path:
-    """Write the exporter's configuration: the nine checks, and two tables.
+def write_exporter(
+    folder: Path, services: Mapping[str, Service], file: Path, warehouse: Mapping[str, Any], proposals: Path
+) -> Path:
+    """Write the exporter's configuration: the nine checks, two tables and the pipeline.
 
     Args:
         folder: where to write; the exporter keeps its state there too.
         services: by name.
         file: the SQLite file with the tables.
         warehouse: the source that has the patients instead; empty where there is none.
+        proposals: the SQLite file with the pipeline's tables.
     """
     checks: list[dict[str, Any]] = []
     for endpoint in ENDPOINTS:
@@ -50,7 +67,10 @@ def write_exporter(folder: Path, services: Mapping[str, Service], file: Path, wa
         checks.append({"name": endpoint.check, "url": url, "tier": endpoint.tier})
         if service.certificate:
             checks[-1]["tls"] = {"ca_file": str(service.certificate.file)}
-    sources: dict[str, Any] = {"clinic": {"kind": "sqlite", "path": str(file)}}
+    sources: dict[str, Any] = {
+        "clinic": {"kind": "sqlite", "path": str(file)},
+        "apr": {"kind": "sqlite", "path": str(proposals)},
+    }
     # The journal shows the keys of the one, and pseudonyms of the other.
     patients = {"name": "patients", "source": "clinic", "table": "patients", "keys": "raw"}
     appointments = {"name": "appointments", "source": "clinic", "table": "appointments"}
@@ -63,6 +83,7 @@ def write_exporter(folder: Path, services: Mapping[str, Service], file: Path, wa
         "state": {"url": f"sqlite:///{folder / 'state.db'}"},
         "sources": sources,
         "tables": [{**patients, **TABLE_TIMES}, {**appointments, **TABLE_TIMES}],
+        "apr": {"source": "apr", **PIPELINE},
         "services": {"defaults": CHECK_TIMES, "checks": checks},
     }
     return _write(folder / "rounds.yml", tree)

@@ -18,11 +18,11 @@ from rounds.demo.catchers import MailCatcher, SlackCatcher
 from rounds.demo.certificate import make_certificate
 from rounds.demo.display import Display
 from rounds.demo.observe import watch_alerts, watch_exporter
+from rounds.demo.pacing import MADE
 from rounds.demo.ports import LOOPBACK, pick_port
 from rounds.demo.processes import Child, ChildDiedError
 from rounds.demo.scaling import Scale
 from rounds.demo.synthetic import make_services, play
-from rounds.demo.writer import MADE
 
 #: How much shorter than in production alerting times are at speed 1.
 FACTOR = 6.0
@@ -108,8 +108,12 @@ class _Demo:
             exporter = self._exporter_address()
             file = folder / "clinic.db"
             source = await self._start_warehouse(folder)
-            writer = await self._start_writer(folder, file, source, f"{exporter}-/ready")
-            config = bundle.write_exporter(folder, services, file, source)
+            proposals = folder / "apr.db"
+            writers = [
+                await self._start_writer(folder, file, source, f"{exporter}-/ready"),
+                await self._start_pipeline(folder, proposals, f"{exporter}-/ready"),
+            ]
+            config = bundle.write_exporter(folder, services, file, source, proposals)
             await self._start_exporter(folder, config, exporter)
             alerting = await self._start_alerting(folder, stack, exporter)
             self._introduce(exporter, alerting, config)
@@ -119,7 +123,8 @@ class _Demo:
                     for child in self._children:
                         group.create_task(child.watch())
                     group.create_task(play(services, self.display.script, speed=self._speed))
-                    group.create_task(self._repeat(writer))
+                    for writer in writers:
+                        group.create_task(self._repeat(writer))
                     group.create_task(watch_exporter(exporter, self.display.check, self.display.table))
                     if alerting:
                         group.create_task(watch_alerts(alerting["prometheus"], self.display.alert))
@@ -144,11 +149,19 @@ class _Demo:
         flags = [f"--file={file}", f"--after={after}", f"--speed={self._speed}"]
         if source:
             flags.append(f"--warehouse={source['host']}:{source['port']}")
-        writer = Child("writer", [sys.executable, "-m", "rounds.demo.writer", *flags], folder)
-        self._children.append(writer)
-        await writer.start()
-        await writer.said(MADE)
-        return writer
+        return await self._start_program(folder, "writer", flags)
+
+    async def _start_pipeline(self, folder: Path, file: Path, after: str) -> Child:
+        """Start what makes the pipeline's tables, with their past, and runs it from when ``after`` is answered."""
+        flags = [f"--file={file}", f"--after={after}", f"--speed={self._speed}"]
+        return await self._start_program(folder, "pipeline_writer", flags)
+
+    async def _start_program(self, folder: Path, module: str, flags: list[str]) -> Child:
+        child = Child(module, [sys.executable, "-m", f"rounds.demo.{module}", *flags], folder)
+        self._children.append(child)
+        await child.start()
+        await child.said(MADE)
+        return child
 
     async def _repeat(self, writer: Child) -> None:
         async for line in writer.lines():
@@ -214,6 +227,7 @@ class _Demo:
         say = self.display.plain
         say("", f"Checks run every {CHECK_TIMES['interval']}; what counts as degraded or down is as in production.")
         say(f"Tables are checked every {TABLE_TIMES['interval']}; nobody in them is real.")
+        say("A pipeline of proposals runs every 8s, on days that are there already; its limits are as short.")
         if alerting:
             say(f"Alerting is {self._scale.factor:g} times as fast as in production, from the same rules and routes:")
             say(*(f"    {line}" for line in self._scale.described()))
@@ -225,6 +239,7 @@ class _Demo:
             say("", "Slack and e-mail messages are shown here as they arrive.")
         program = sys.argv[0] if Path(sys.argv[0]).name == "rounds" else "rounds"
         say("", "Try, in another terminal", f"    {program} changes --config.file={config}")
+        say(f"    {program} apr show --config.file={config}")
         say(f"    {program} status --url={exporter.rstrip('/')}")
         say("", "Ctrl-C ends the demo.", "")
 

@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 _PAUSE = 0.5
 
 _ROWS, _BEFORE = "rounds_table_rows", "rounds_table_previous_rows"
+#: Labels that tell what an alert is about, the first that it has.
+_SUBJECTS = ("check", "table", "validation_type", "collector", "instance")
 _OF_TABLES = {_ROWS, _BEFORE, "rounds_table_changes_total"}
 
 
@@ -134,7 +136,7 @@ def firing_alerts(answer: str) -> set[Alert]:
 
 def _about(labels: dict[str, str]) -> str:
     severity = labels.get("severity", "")
-    subject = labels.get("check") or labels.get("table") or labels.get("collector") or labels.get("instance") or ""
+    subject = next((labels[name] for name in _SUBJECTS if labels.get(name)), "")
     parts = ", ".join(part for part in (severity, subject) if part)
     return f" ({parts})" if parts else ""
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rounds.demo.pacing import follow
+
 #: Rows in one statement, while a table is made.
 _BATCH = 80
 #: The same on every run.
@@ -206,12 +208,4 @@ def play(
         length: seconds that it takes.
         speed: how many times faster than written it is played.
     """
-    begin = time.monotonic()
-
-    def until(at: float) -> None:
-        wait(max(0.0, begin + at / speed - time.monotonic()))
-
-    for step in script:
-        until(step.at)
-        announce(tables[step.table].follow(step))
-    until(length)
+    follow(script, lambda step: announce(tables[step.table].follow(step)), wait, length, speed)

@@ -1,26 +1,20 @@
 """Makes the synthetic tables and changes them on a script: ``python -m rounds.demo.writer``.
 
 It is a process of its own, since a database that does not answer must hold up nothing else of the demo. What it says on
-standard output the demo shows: first :data:`MADE`, then each change.
+standard output the demo shows: first :data:`~rounds.demo.pacing.MADE`, then each change.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sqlite3
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from rounds.demo.pacing import MADE, beat, end_when_told, say, wait_for
 from rounds.demo.records import Table, play
-
-#: Said when the tables are there.
-MADE = "The tables are there."
 
 _PAUSE = 3.0
 
@@ -35,16 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (options.warehouse or options.file):
         parser.error("give --warehouse or --file")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+    end_when_told()
     while True:
         try:
             _write(options)
         except Exception as error:
             if not isinstance(error, OSError | sqlite3.Error) and not _is_snowflake(error):
                 raise
-            _say(f"The tables cannot be written ({type(error).__name__}); they are made anew.")
-            _beat(options.heartbeat, _PAUSE)
+            say(f"The tables cannot be written ({type(error).__name__}); they are made anew.")
+            beat(options.heartbeat, _PAUSE)
 
 
 def _write(options: argparse.Namespace) -> None:
@@ -58,21 +51,12 @@ def _write(options: argparse.Namespace) -> None:
         tables = {name: _table(name, home) for name, home in homes.items()}
         for table in tables.values():
             table.create()
-        _say(MADE)
-        _beat(options.heartbeat, 0)
+        say(MADE)
+        beat(options.heartbeat, 0)
         if options.after:
-            _await(options.after, options.heartbeat)
+            wait_for(options.after, options.heartbeat)
         while True:
-            play(tables, _say, lambda seconds: _beat(options.heartbeat, seconds), speed=options.speed)
-
-
-def _end(*_: object) -> None:
-    sys.exit(0)
-
-
-def _say(sentence: str) -> None:
-    sys.stdout.write(f"{sentence}\n")
-    sys.stdout.flush()
+            play(tables, say, lambda seconds: beat(options.heartbeat, seconds), speed=options.speed)
 
 
 def _table(name: str, connection: Any) -> Table:
@@ -104,28 +88,6 @@ def _snowflake(address: str) -> Any:
 def _is_snowflake(error: Exception) -> bool:
     """Without importing the connector where it is not used."""
     return type(error).__module__.startswith("snowflake.connector")
-
-
-def _await(url: str, heartbeat: Path | None) -> None:
-    """Wait until the exporter has seen the tables: else it would take the first changes for what always was."""
-    with httpx.Client(trust_env=False, timeout=2.0) as client:
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                if client.get(url).status_code == httpx.codes.OK:
-                    return
-            _beat(heartbeat, 0.2)
-
-
-def _beat(heartbeat: Path | None, seconds: float) -> None:
-    """Wait, and touch the file every second meanwhile."""
-    end = time.monotonic() + seconds
-    while True:
-        if heartbeat:
-            heartbeat.touch()
-        left = end - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(left, 1.0))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -93,7 +93,11 @@ class Work:
         if self.kind == "sqlite":
             listed = ", ".join(f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(columns))
             return f"(SELECT {listed} FROM json_each(:rows))"
-        listed = ", ".join(f"{name} {kind} PATH '$[{at}]'" for at, (name, kind) in enumerate(columns.items()))
+        # Else text would be put into the character set that the database was made with, which may lack its letters.
+        kinds = {name: kind.replace(")", ") CHARACTER SET utf8mb4") for name, kind in columns.items() if "CHAR" in kind}
+        listed = ", ".join(
+            f"{name} {kind} PATH '$[{at}]'" for at, (name, kind) in enumerate({**columns, **kinds}.items())
+        )
         return f"JSON_TABLE(:rows, '$[*]' COLUMNS ({listed}))"
 
     def same(self, left: str, right: str) -> str:
