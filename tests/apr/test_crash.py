@@ -16,7 +16,7 @@ from rounds.ledger.cursors import Cursor
 from support.apr import DAY, Installation, mariadb_installation
 from support.apr_dying import read_forever, totals
 from support.apr_reading import Reading
-from support.dying import CONTEXT
+from support.forking import CONTEXT
 from support.mariadb import MariadbServer
 
 _HISTORY = "INSERT INTO apr_status_history (DATA, PROPOSTA, CEDENTE, NEW_STATUS) VALUES (%s, %s, 'Cliente Um', 'Pago')"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from multiprocessing.connection import Connection
@@ -17,10 +16,6 @@ from rounds.sources import SqliteSource
 from rounds.tables.record import CHANGES
 from rounds.tables.schema import SCHEMA
 from support.patients import PatientsTable, Watch
-
-#: Starts children that have imported everything already.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__, "support.apr_dying"])
 
 
 class _Existing(PatientsTable):

@@ -20,7 +20,8 @@ from rounds.ledger.ledger import open_ledger
 from rounds.ledger.settings import State
 from rounds.tables.record import CHANGES
 from rounds.tables.schema import SCHEMA
-from support.dying import CONTEXT, check_forever
+from support.dying import check_forever
+from support.forking import CONTEXT
 from support.patients import SqlitePatients, Watch
 
 ROWS = 4000
