@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(VENV)/demo.stamp ## show synthetic services failing and recovering, up to the Slack and e-mail messages
+demo: $(VENV)/demo.stamp $(FAKESNOW)/stamp ## show synthetic services and tables changing, up to the Slack and e-mail messages
 	@scripts/system-packages $(DEBIAN_SERVERS)
 	@exec $(BIN)/rounds demo
 
@@ -27,7 +27,7 @@ up: ## start the exporter, Prometheus, Alertmanager and Grafana in containers
 down: ## end these containers; what they have stored stays
 	docker compose down
 
-up-demo: ## the same with services that fail and recover, and catchers for mail and Slack
+up-demo: ## the same with services and tables that change, and catchers for mail and Slack
 	docker compose $(DEMO_FILES) up -d --build --wait
 	@docker compose $(DEMO_FILES) ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
 
@@ -51,10 +51,11 @@ format: $(VENV)/dev.stamp ## put the code into its standard form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/dev.stamp ## measure against named peers; nothing else should run meanwhile
+bench: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## measure against named peers; nothing else should run meanwhile
 	@scripts/system-packages prometheus-blackbox-exporter nginx-light mariadb-server
 	$(BIN)/python bench/scrape.py
 	$(BIN)/python bench/probes.py
+	$(BIN)/python bench/tables.py
 	PYTHONPATH=tests $(BIN)/python bench/apr_reading.py
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/

@@ -138,7 +138,7 @@ def test_cooldowns_and_groups() -> None:
             if matcher.startswith("alertname"):
                 for name in matcher.partition('"')[2].rstrip('"').split("|"):
                     found[name] = merged["repeat_interval"]
-                    assert merged["group_by"] == groups.get(name, ["alertname", "check", "table"])
+                    assert merged["group_by"] == groups.get(name, ["alertname", "check", "table", "changed_at"])
         for child in route.get("routes", ()):
             walk(child, merged)
 

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from rounds.config import load_config
+from rounds.demo.writer import WAREHOUSE
+from rounds.domains import all_domains
 from rounds.fields import parse_duration
 from support.compose import BASE, DEMO, PORTS, ROOT, Stack, require_compose
 
@@ -21,7 +24,11 @@ FILES = {name: yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for nam
 DEFINED = [(file, name) for file, tree in FILES.items() for name in tree["services"]]
 #: Without those that only change a service of the base.
 WHOLE = [(file, name) for file, name in DEFINED if "image" in FILES[file]["services"][name]]
-DOCKERFILE = (ROOT / "exporter" / "Dockerfile").read_text(encoding="utf-8")
+#: By the image that is made.
+DOCKERFILES = {
+    image: (ROOT / "exporter" / name).read_text(encoding="utf-8")
+    for image, name in {"rounds-exporter": "Dockerfile", "rounds-fakesnow": "fakesnow.Dockerfile"}.items()
+}
 SETTINGS = (ROOT / ".env.example").read_text(encoding="utf-8")
 #: The values of JOURNAL_KIND.
 JOURNALS = sorted(folder.name for folder in (ROOT / "grafana" / "journal").iterdir())
@@ -53,7 +60,9 @@ def test_the_services_are_those() -> None:
         *("exporter", "prometheus", "alertmanager", "grafana"),
         *("alertmanager-config", "grafana-password"),
     }
-    assert {name for file, name in WHOLE if file == DEMO} == {"demo-services", "slack", "mailpit"}
+    assert {name for file, name in WHOLE if file == DEMO} == {
+        *("demo-services", "demo-tables", "fakesnow", "slack", "mailpit")
+    }
 
 
 @pytest.mark.parametrize(("file", "name"), WHOLE)
@@ -61,35 +70,69 @@ def test_images_are_pinned(file: str, name: str) -> None:
     definition = service(file, name)
     image, _, tag = definition["image"].rpartition(":")
     if "build" in definition:
-        assert (image, tag) == ("rounds-exporter", "local")
-        assert definition["build"] == {"context": ".", "dockerfile": "exporter/Dockerfile"}
+        assert tag == "local"
+        file = definition["build"]["dockerfile"]
+        assert definition["build"] == {"context": ".", "dockerfile": file}
+        assert DOCKERFILES[image] == (ROOT / file).read_text(encoding="utf-8")
     else:
         assert EXACT.fullmatch(tag), definition["image"]
     assert "pull_policy" not in definition
 
 
 def test_the_base_image_is_pinned_and_of_the_oldest_python() -> None:
-    images = dict(re.findall(r"^ARG (\w+)=(\S+)$", DOCKERFILE, re.MULTILINE))
-    for source in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE):
-        assert source == "${PYTHON}"
-    tag = images["PYTHON"].removeprefix("python:")
+    # The same in all files.
+    pinned = {image for file in DOCKERFILES.values() for image in re.findall(r"^ARG PYTHON=(\S+)$", file, re.MULTILINE)}
+    (image,) = pinned
+    for file in DOCKERFILES.values():
+        assert set(re.findall(r"^FROM (\S+)", file, re.MULTILINE)) == {"${PYTHON}"}
+    tag = image.removeprefix("python:")
     assert EXACT.fullmatch(tag)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["requires-python"] == f">={tag.rpartition('.')[0]}"
 
 
-def test_the_image_is_small_and_without_root() -> None:
-    build, final = re.split(r"^FROM .*$", DOCKERFILE, flags=re.MULTILINE)[1:]
-    assert "--require-hashes" in build
-    assert "--no-deps" in build
+@pytest.mark.parametrize("image", DOCKERFILES)
+def test_the_image_is_small_and_without_root(image: str) -> None:
+    build, final = re.split(r"^FROM .*$", DOCKERFILES[image], flags=re.MULTILINE)[1:]
+    installed = re.findall(r"^RUN pip .* install (.*)$", build, re.MULTILINE)
+    assert installed[0].startswith("--require-hashes --only-binary=:all: -r requirements")
+    assert all(each.startswith("--no-deps ") for each in installed[1:])
     assert "pip" not in final
     assert "apt-get" not in final
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", final, re.MULTILINE)
-    assert re.search(r'^ENTRYPOINT \["rounds"\]$', final, re.MULTILINE)
+    assert re.search(r"^ENTRYPOINT ", final, re.MULTILINE)
     assert re.search(r"^HEALTHCHECK ", final, re.MULTILINE)
-    assert "/etc/rounds/rounds.yml" in final
     # Such a line makes the builder fetch another image.
-    assert not DOCKERFILE.startswith("# syntax")
+    assert not DOCKERFILES[image].startswith("# syntax")
+
+
+def test_the_exporters_image_runs_it_with_the_default_configuration() -> None:
+    assert re.search(r'^ENTRYPOINT \["rounds"\]$', DOCKERFILES["rounds-exporter"], re.MULTILINE)
+    assert "/etc/rounds/rounds.yml" in DOCKERFILES["rounds-exporter"]
+
+
+def test_the_server_in_place_of_snowflake_runs_as_its_image_does() -> None:
+    """The overlay's services have entry points of their own, so that of the image is repeated."""
+    for word in ("ENTRYPOINT", "CMD"):
+        said = json.loads(re.findall(rf"^{word} (.*)$", DOCKERFILES["rounds-fakesnow"], re.MULTILINE)[0])
+        assert service(DEMO, "fakesnow")[{"CMD": "command"}.get(word, "entrypoint")] == said
+
+
+def test_the_demos_configuration_goes_with_the_default_one() -> None:
+    """Command, address and tables are those of the containers beside it."""
+    command = service(DEMO, "exporter")["command"]
+    files = [flag.partition("=")[2] for flag in command if flag.startswith("--config.file=")]
+    mounts = {mount["target"]: ROOT / mount["source"] for mount in service(DEMO, "exporter")["volumes"]}
+    mounts |= {mount["target"]: ROOT / mount["source"] for mount in service(BASE, "exporter")["volumes"]}
+    sections = {domain.name: domain.section for domain in all_domains()}
+    config: Any = load_config([mounts[file] for file in files], sections)
+    source = config.sources["warehouse"]
+    assert f"--warehouse={source.host}:{source.port}" in service(DEMO, "demo-tables")["command"]
+    assert source.host in FILES[DEMO]["services"]
+    assert {table.name: table.table for table in config.tables} == WAREHOUSE
+    # All else is the image's.
+    own = re.findall(r"^CMD (.*)$", DOCKERFILES["rounds-exporter"], re.MULTILINE)[0]
+    assert [flag for flag in command if flag != "--config.file=/etc/rounds/demo.yml"] == json.loads(own)
 
 
 def test_the_build_sees_what_it_copies_and_no_secret() -> None:
@@ -97,9 +140,10 @@ def test_the_build_sees_what_it_copies_and_no_secret() -> None:
     rules = [line for line in ignored if line and not line.startswith("#")]
     assert rules[0] == "*"
     seen = {line.removeprefix("!") for line in rules if line.startswith("!")}
-    copies = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    files = "".join(DOCKERFILES.values())
+    copies = re.findall(r"^COPY (?!--from)(.*) \S+$", files, re.MULTILINE)
     copied = {word for line in copies for word in line.split() if not word.startswith("--")}
-    assert copied == seen
+    assert {each for each in copied if not any(Path(other) in Path(each).parents for other in seen)} == seen
     assert all((ROOT / name).exists() for name in seen)
 
 
@@ -165,9 +209,11 @@ def chosen(source: str) -> list[str]:
 
 def test_a_journal_is_chosen_by_one_variable() -> None:
     mounted = {mount["target"]: mount["source"] for mount in service(BASE, "grafana")["volumes"]}
-    folder = mounted["/etc/grafana/journal"]
+    folder = mounted["/etc/grafana/dashboards/journal"]
     over = "/etc/grafana/provisioning/datasources/journal.yml"
     assert mounted[over] == f"{folder}/datasource.yml"
+    # A folder must be there to be mounted over, and hold nothing that is hidden then.
+    assert [each.name for each in (ROOT / "grafana/dashboards/journal").iterdir()] == [".gitkeep"]
     assert chosen(folder) == [f"./grafana/journal/{kind}" for kind in JOURNALS]
     # A file is put over another one, since in a folder that cannot be written none can be made.
     assert (ROOT / "grafana/provisioning/datasources/journal.yml").is_file()
@@ -209,8 +255,7 @@ def test_everything_for_grafana_is_mounted() -> None:
         assert mounted[f"./grafana/provisioning/{folder.name}"] == f"/etc/grafana/provisioning/{folder.name}"
     for file in (ROOT / "grafana" / "provisioning" / "dashboards").glob("*.y*ml"):
         for provider in yaml.safe_load(file.read_text(encoding="utf-8"))["providers"]:
-            target = mounted["./grafana/dashboards"] if provider["name"] == "rounds" else "/etc/grafana/journal"
-            assert provider["options"]["path"] == target
+            assert provider["options"]["path"] == mounted["./grafana/dashboards"]
 
 
 @pytest.mark.parametrize(("file", "name"), DEFINED)

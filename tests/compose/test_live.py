@@ -5,6 +5,7 @@ They need ``docker compose``, an engine that answers, and the images, or stand-i
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import time
@@ -189,6 +190,30 @@ def test_an_alert_and_its_recovery_reach_both_catchers(demo: Stack) -> None:
         wait_for(f"{start} by mail", mail(start), 30)
 
 
+def test_changes_of_a_table_reach_both_catchers(demo: Stack) -> None:
+    """On the first round of the script, or on a later one."""
+    told = {
+        "INFO: 2 rows inserted in patients (240 -> 242)",
+        "WARNING: 1 row deleted in patients (242 -> 241)",
+        "CRITICAL: 39.02% of the rows of patients were deleted",
+    }
+
+    def slack() -> bool:
+        return told <= {html.unescape(each["attachments"][0]["title"]) for each in demo.get("SLACK_PORT", "/")}
+
+    def mail() -> bool:
+        found = {each["Subject"] for each in demo.get("MAILPIT_PORT", "/api/v1/messages?limit=500")["messages"]}
+        return {f"[Rounds] {each}" for each in told} <= found
+
+    wait_for("they are in Slack", slack, 300)
+    wait_for("they are in the mail", mail, 30)
+    command = ["rounds", "changes", "--format=json", "--table=patients"]
+    files = [f"--config.file=/etc/rounds/{name}.yml" for name in ("rounds", "demo")]
+    assert demo.query('rounds_collector_success{collector="tables/appointments"} == 1')
+    listing = demo.run("exec", "-T", "exporter", *command, *files).stdout
+    assert ["241", "242"] in [json.loads(line)["keys"] for line in listing.splitlines()]
+
+
 def test_dashboards_are_shown_without_a_password_in_the_demo(demo: Stack, checkout: Path) -> None:
     found = demo.get("GRAFANA_PORT", "/api/search?type=dash-db")
     assert {each["uid"] for each in found} == dashboards(checkout)
@@ -216,6 +241,9 @@ MISSING: dict[str, Callable[[Stack], object]] = {
     # Nobody watches Grafana but its own health check.
     "grafana": lambda demo: demo.states()["grafana"] == "exited",
     "demo-services": lambda demo: demo.query('count(rounds_check_state{state="down"} == 1) == 9'),
+    "fakesnow": lambda demo: demo.query('rounds_collector_success{collector="tables/patients"} == 0'),
+    # A table that nobody changes is no fault.
+    "demo-tables": lambda demo: demo.states()["demo-tables"] == "exited",
     "slack": lambda demo: failed(demo, "slack"),
     "mailpit": lambda demo: failed(demo, "email"),
 }

@@ -186,7 +186,7 @@ def test_a_missing_driver_of_postgresql_is_told_with_the_remedy(monkeypatch: pyt
 
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "rounds.databases.postgresql", raising=False)
-    source = PostgresqlServer(1, 0).source("x")
+    source = PostgresqlServer(1, 0, Path()).source("x")
     assert failing(source) == (
         "connect",
         "source 's': the driver of PostgreSQL is not installed; run: pip install 'rounds-exporter[postgresql]'",

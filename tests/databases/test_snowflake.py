@@ -55,8 +55,9 @@ def login(fakesnow: FakesnowServer, **ways: Any) -> dict[str, Any]:
         (lambda _: {"token": "tok"}, "PROGRAMMATIC_ACCESS_TOKEN", "tok"),
         (lambda keys: {"token_file": keys / "token"}, "PROGRAMMATIC_ACCESS_TOKEN", "tok-from-file"),
         (lambda _: {"token": "tok", "authenticator": "oauth"}, "OAUTH", "tok"),
+        (lambda keys: {"token_file": keys / "token", "authenticator": "oauth"}, "OAUTH", "tok-from-file"),
     ],
-    ids=["password", "key pair", "key pair with a password", "access token", "token file", "oauth"],
+    ids=["password", "key pair", "key pair with a password", "access token", "token file", "oauth", "oauth file"],
 )
 def test_ways_to_log_in(
     fakesnow: FakesnowServer,

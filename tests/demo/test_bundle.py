@@ -9,14 +9,23 @@ import pytest
 import yaml
 
 from rounds.config import load_config
-from rounds.demo import bundle
+from rounds.demo import bundle, warehouse
 from rounds.demo.certificate import make_certificate
 from rounds.demo.scaling import TIMES, Scale
-from rounds.demo.synthetic import make_services
+from rounds.demo.synthetic import Service, make_services
 from rounds.services.config import ServicesSection
+from rounds.tables.config import TablesSection
 from support.binaries import require_binary
 
+SECTIONS = {"services": ServicesSection, "tables": TablesSection}
 TARGETS = {"exporter:12780": "127.0.0.1:1", "alertmanager:9093": "127.0.0.1:2", "127.0.0.1:9090": "127.0.0.1:3"}
+
+
+def listening() -> dict[str, Service]:
+    services = make_services()
+    for port, service in enumerate(services.values(), 1000):
+        service.port = port
+    return services
 
 
 @pytest.fixture
@@ -27,17 +36,26 @@ def production() -> Path:
 
 
 def test_the_exporter_takes_its_configuration(tmp_path: Path) -> None:
-    services = make_services()
-    for port, service in enumerate(services.values(), 1000):
-        service.port = port
+    services = listening()
     services["frontend"].certificate = make_certificate(tmp_path)
-    section = load_config([bundle.write_exporter(tmp_path, services)], {"services": ServicesSection})
+    file = bundle.write_exporter(tmp_path, services, tmp_path / "clinic.db", {})
+    section = load_config([file], SECTIONS)
     checks = {check.name: check for check in section.services.checks}  # type: ignore[attr-defined]
     assert len(checks) == 9
     assert checks["frontend-ready"].tier == "frontend"
     assert checks["saga-orchestrator"].url == "http://127.0.0.1:1006/health/"
     assert {name for name, check in checks.items() if check.url.startswith("https:")} == {"frontend", "frontend-ready"}
     assert {(check.degraded_after, check.down_after) for check in checks.values()} == {(1.0, 5.0)}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_patients_are_in_the_warehouse_where_there_is_one(there: bool, tmp_path: Path) -> None:
+    source = warehouse.source("127.0.0.1:12791", "rounds") if there else {}
+    config = load_config([bundle.write_exporter(tmp_path, listening(), tmp_path / "clinic.db", source)], SECTIONS)
+    tables = {table.name: table for table in config.tables}  # type: ignore[attr-defined]
+    kinds = {name: config.sources[table.source].kind for name, table in tables.items()}
+    assert kinds == {"patients": "snowflake" if there else "sqlite", "appointments": "sqlite"}
+    assert {name: table.keys for name, table in tables.items()} == {"patients": "raw", "appointments": "hashed"}
 
 
 def test_prometheus_takes_the_scaled_rules_and_only_times_differ(production: Path, tmp_path: Path) -> None:
@@ -76,6 +94,27 @@ def test_alertmanager_takes_the_scaled_routes(
     assert ("email_configs" in critical) == (mail is not None)
     assert tree["route"]["group_interval"] == "2s"
     assert "real.example.org" not in config.read_text()
+
+
+def test_events_end_sooner_where_that_is_wanted(production: Path, tmp_path: Path) -> None:
+    """Else they would pile up, and the mass deletion of one round of the script would last into the next."""
+    promtool = require_binary("promtool")
+    scale = Scale(6, events=True)
+    subprocess.run(
+        [promtool, "check", "config", bundle.write_prometheus(production, tmp_path, scale, TARGETS)],
+        check=True,
+        capture_output=True,
+    )
+    rules = (tmp_path / "rules-tables.yml").read_text()
+    tree = yaml.safe_load(rules)
+    expressions = {
+        rule.get("alert", rule.get("record")): rule["expr"] for group in tree["groups"] for rule in group["rules"]
+    }
+    for name in ("table:rounds_table_deleted:ratio", "TableRowsDeleted", "TableRowsInserted", "TableRowsModified"):
+        assert "> time() - 50" in expressions[name], name
+    assert "ratio[1m]" in expressions["TableMassDeletion"]
+    assert "deleted:ratio[1h]" not in expressions["TableMassDeletion"]
+    assert any(line.startswith("age of events") and "5m -> 50s" in line for line in scale.described())
 
 
 def _without_times(file: Path) -> object:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from rounds.demo.catchers import SlackMessage
 from rounds.demo.display import Display
-from rounds.demo.observe import check_states, firing_alerts
+from rounds.demo.observe import Alert, Table, check_states, firing_alerts, watched_tables
 
 
 class Terminal(io.StringIO):
@@ -17,14 +19,14 @@ class Terminal(io.StringIO):
         return True
 
 
-MESSAGE = SlackMessage("#alerts", "CRITICAL: a is down", "a &amp; b\n<more>", "danger", ("http://runbook/",), {})
+MESSAGE = SlackMessage("#alerts", "CRITICAL: a -&gt; down", "a &amp; b\n<more>", "danger", ("http://runbook/",), {})
 
 
 def test_a_slack_message_reads_as_slack_shows_it() -> None:
     stream = io.StringIO()
     Display(stream).slack(MESSAGE)
     head, *details = stream.getvalue().splitlines()
-    assert head.split() == ["00:00", "slack", "FIRING", "(danger", "in", "#alerts):", "CRITICAL:", "a", "is", "down"]
+    assert head.split() == ["00:00", "slack", "FIRING", "(danger", "in", "#alerts):", "CRITICAL:", "a", "->", "down"]
     assert [line.strip() for line in details] == ["a & b", "<more>", "http://runbook/"]
 
 
@@ -47,18 +49,42 @@ rounds_check_state{check="a",tier="core",state="down"} 1
 rounds_check_state{check="b",tier="core",state="up"} 1
 other 1
 """
-    assert check_states(exposition) == {"a": "down", "b": "up"}
-    assert check_states("") == {}
+    assert check_states(text_string_to_metric_families(exposition)) == {"a": "down", "b": "up"}
+    assert check_states([]) == {}
+
+
+def test_changes_of_tables_are_read_from_the_metrics() -> None:
+    exposition = """\
+# TYPE rounds_table_rows gauge
+rounds_table_rows{table="patients"} 206
+# TYPE rounds_table_previous_rows gauge
+rounds_table_previous_rows{table="patients"} 204
+# TYPE rounds_table_changes_total counter
+rounds_table_changes_total{table="patients",change="inserted"} 12
+rounds_table_changes_total{table="patients",change="deleted"} 3
+rounds_table_changes_total{table="unchecked",change="deleted"} 0
+"""
+    table = Table(206, 204, {"inserted": 12, "deleted": 3})
+    assert watched_tables(text_string_to_metric_families(exposition)) == {"patients": table}
+    changes = table.since(Table(204, 204, {"inserted": 10, "deleted": 3}))
+    assert changes == {"inserted": 2}
+    stream = io.StringIO()
+    Display(stream).table("patients", changes, table.before, table.rows)
+    assert stream.getvalue() == "00:00  exporter    patients: 2 inserted (204 -> 206)\n"
 
 
 def test_only_alerts_that_fire_are_told_with_what_they_are_about() -> None:
     labels = {"alertname": "ServiceDown", "severity": "critical", "check": "a", "instance": "x"}
-    alerts = [
+    event = {"alertname": "TableRowsInserted", "kind": "event", "table": "patients"}
+    alerts: list[dict[str, Any]] = [
         {"state": "firing", "labels": labels},
         {"state": "pending", "labels": {"alertname": "ServiceSlow"}},
         {"state": "firing", "labels": {"alertname": "Watchdog"}},
+        *({"state": "firing", "labels": {**event, "changed_at": at}} for at in ("1", "2")),
     ]
     assert firing_alerts(json.dumps({"data": {"alerts": alerts}})) == {
-        ("ServiceDown", " (critical, a)"),
-        ("Watchdog", ""),
+        Alert("ServiceDown", " (critical, a)", ""),
+        Alert("Watchdog", "", ""),
+        Alert("TableRowsInserted", " (patients)", "1"),
+        Alert("TableRowsInserted", " (patients)", "2"),
     }

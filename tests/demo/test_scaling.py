@@ -40,6 +40,19 @@ def test_the_times_of_rules_shrink_and_nothing_else_changes() -> None:
         assert {key for key in original if rule[key] != original[key]} <= {"for", "keep_firing_for"}
 
 
+def test_ages_of_events_shrink_if_wanted() -> None:
+    expression = "last_over_time(t[15m]) > time() - 300 and time() - u > 300 unless b > time() - 86400"
+    assert Scale(6).apply({"expr": expression}) == {"expr": expression}
+    scaled = "last_over_time(t[15m]) > time() - 50 and time() - u > 300 unless b > time() - 14400"
+    assert Scale(6, events=True).apply({"expr": expression}) == {"expr": scaled}
+
+
+def test_a_mass_deletion_is_over_before_the_script_is() -> None:
+    expression = "max_over_time(table:rounds_table_deleted:ratio[1h]) > last_over_time(other[1h])"
+    scaled = "max_over_time(table:rounds_table_deleted:ratio[1m]) > last_over_time(other[1h])"
+    assert Scale(6, events=True).apply({"expr": expression}) == {"expr": scaled}
+
+
 def test_the_original_stays_as_it_was() -> None:
     before = repr(RULES)
     Scale(6).apply(RULES)

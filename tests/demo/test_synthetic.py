@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from rounds.demo.certificate import make_certificate
+from rounds.demo.ports import pick_port
 from rounds.demo.synthetic import (
     ENDPOINTS,
     SCRIPT,
@@ -85,6 +86,8 @@ async def test_a_refusing_service_is_back_on_its_port_when_it_is_well(
     await service.become(Condition.REFUSED)
     with pytest.raises(httpx.ConnectError):
         await client.get(url(service))
+    # Another demo does not take it meanwhile.
+    assert pick_port(service.port) != service.port
     await service.become(Condition.WELL)
     assert (await client.get(url(service))).status_code == 200
 

@@ -36,17 +36,18 @@ class _Existing(PatientsTable):
         raise NotImplementedError
 
 
-def check_forever(folder: Path, keys: str, published: Connection, die_at: int | None) -> None:
-    """Check the table in ``clinic.db`` against the ledger in ``state.db`` and tell the totals after each commit.
+def check_forever(folder: Path, state: State, keys: str, published: Connection, die_at: int | None) -> None:
+    """Check the table in ``clinic.db`` against a ledger and tell the totals after each commit.
 
     Args:
-        folder: where both files are.
+        folder: where that file is.
+        state: where the ledger is.
         keys: how keys leave the database.
         published: takes a list of the three totals for each check.
         die_at: the process kills itself before this statement of the ledger, counted from the first check's first;
             None means that it goes on.
     """
-    ledger = open_ledger(State.model_validate({"url": f"sqlite:///{folder / 'state.db'}"}), [SCHEMA])
+    ledger = open_ledger(state, [SCHEMA])
     watch = Watch(_Existing(folder / "clinic.db"), ledger, keys=keys)
     with watch.open() as session:
         statements = 0
@@ -58,15 +59,15 @@ def check_forever(folder: Path, keys: str, published: Connection, die_at: int | 
                 os.kill(os.getpid(), signal.SIGKILL)
 
         if die_at is not None:
-            # Only the ledger's engine is known to SQLAlchemy by a name with this file.
+            # Only the ledger's engine is known to SQLAlchemy by the name of a database.
             @event.listens_for(Engine, "before_cursor_execute")
             def before_statement(connection: Any, *_: object) -> None:
-                if "state.db" in str(connection.engine.url):
+                if connection.engine.url.database:
                     count()
 
             @event.listens_for(Engine, "commit")
             def before_commit(connection: Any) -> None:
-                if "state.db" in str(connection.engine.url):
+                if connection.engine.url.database:
                     count()
 
         while True:

@@ -99,8 +99,8 @@ class MariadbFolder:
 
 
 @contextlib.contextmanager
-def mariadb_folder() -> Iterator[MariadbFolder]:
-    """An empty server that does not run yet."""
+def mariadb_folder(*options: str) -> Iterator[MariadbFolder]:
+    """An empty server that does not run yet, with these options besides."""
     mariadbd, install = require_binary("mariadbd"), require_binary("mariadb-install-db")
     with processes.folder("rounds-mariadb-") as folder:
         data, port = folder / "data", pick_port()
@@ -117,12 +117,20 @@ def mariadb_folder() -> Iterator[MariadbFolder]:
             encoding="utf-8",
         )
         listen = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}", "--skip-name-resolve"]
-        command = [str(mariadbd), *common, *listen, f"--pid-file={folder / 'pid'}", f"--init-file={start}", *_FAST]
+        command = [
+            str(mariadbd),
+            *common,
+            *listen,
+            f"--pid-file={folder / 'pid'}",
+            f"--init-file={start}",
+            *_FAST,
+            *options,
+        ]
         yield MariadbFolder(port, folder / "server.log", tuple(command))
 
 
 @contextlib.contextmanager
-def mariadb_server() -> Iterator[MariadbServer]:
-    """A server that runs until left."""
-    with mariadb_folder() as folder, folder.running() as server:
+def mariadb_server(*options: str) -> Iterator[MariadbServer]:
+    """A server that runs until left, with these options besides."""
+    with mariadb_folder(*options) as folder, folder.running() as server:
         yield server

@@ -32,10 +32,12 @@ class PostgresqlServer:
     Attributes:
         port: where it listens on 127.0.0.1.
         pid: its first process.
+        log: what it has to say.
     """
 
     port: int
     pid: int
+    log: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     def connect(self, database: str = "postgres", **arguments: Any) -> psycopg.Connection[tuple[Any, ...]]:
@@ -115,6 +117,6 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
             *(part for each in settings for part in ("-c", each)),
         ]
         log = folder / "server.log"
-        probe = PostgresqlServer(port, 0)
+        probe = PostgresqlServer(port, 0, log)
         with processes.server(command, log, lambda: probe.sql("SELECT 1"), user, signal.SIGQUIT) as process:
-            yield PostgresqlServer(port, process.pid)
+            yield PostgresqlServer(port, process.pid, log)

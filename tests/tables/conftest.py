@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,20 @@ from support.patients import PatientsTable, ServerPatients, SnowflakePatients, S
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is such: what a killed process has written lasts there as well as on a disk."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="rounds-", dir=shared) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def ledger(memory: Path) -> Iterator[Ledger]:
     """A fresh ledger in a SQLite file."""
-    opened = open_ledger(State.model_validate({"url": f"sqlite:///{tmp_path / 'state.db'}"}), [SCHEMA])
+    opened = open_ledger(State.model_validate({"url": f"sqlite:///{memory / 'state.db'}"}), [SCHEMA])
     yield opened
     opened.close()
 

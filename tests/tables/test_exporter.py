@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from rounds.cli import main
+from rounds.sources import Source
+from support.databases import sources_yaml
 from support.exporter import RunningExporter, running_exporter, until
 from support.patients import Patient, PatientsTable, ServerPatients, SqlitePatients
 
@@ -24,15 +26,11 @@ def patients_of(numbers: range) -> list[Patient]:
     return [(IDS[number], NAMES[number]) for number in numbers]
 
 
-def config(patients: PatientsTable, folder: Path, **keys: Any) -> str:
+def config(patients: PatientsTable, folder: Path, source: Source | None = None, **keys: Any) -> str:
     """A configuration that watches the table once a second."""
-    source = patients.source.model_dump(mode="json", exclude_none=True)
-    if (secret := getattr(patients.source, "password", None)) is not None:
-        source["password"] = secret.reveal()
     table = {"name": "patients", "source": "clinic", "table": patients.table, "interval": "1s", **keys}
-    return yaml.safe_dump(
-        {"state": {"url": f"sqlite:///{folder / 'state.db'}"}, "sources": {"clinic": source}, "tables": [table]}
-    )
+    rest = yaml.safe_dump({"state": {"url": f"sqlite:///{folder / 'state.db'}"}, "tables": [table]})
+    return rest + sources_yaml({"clinic": source or patients.source})
 
 
 async def changes(exporter: RunningExporter) -> tuple[float | None, ...]:
@@ -100,7 +98,7 @@ async def test_counters_outlive_the_process_and_a_reload(tmp_path: Path) -> None
 async def test_no_name_and_by_default_no_id_is_found_anywhere(
     patients: PatientsTable, tmp_path: Path, keys: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = {"keys": keys, "key_max": False}
+    given: dict[str, Any] = {"keys": keys, "key_max": False}
     patients.replace(patients_of(range(6)))
     async with running_exporter(tmp_path, config(patients, tmp_path, **given), "--log.level=debug") as exporter:
         await exporter.ready()

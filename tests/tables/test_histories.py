@@ -1,4 +1,7 @@
-"""The three sets of every check equal the truth, for random histories in real databases."""
+"""The three sets of every check equal the truth, for random histories in real databases.
+
+Snowflake is fakesnow's server, through the connector: the statements are parsed as Snowflake's, and DuckDB runs them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from support.patients import Patient, PatientsTable, Watch, truth
 
 #: Histories for each database. Set ROUNDS_HISTORIES to look longer, and TMPDIR to a folder in memory to look faster.
 HISTORIES = int(os.environ.get("ROUNDS_HISTORIES", "200"))
-#: The stand-in for Snowflake takes ten times as long as the others.
+#: The stand-in for Snowflake takes ten times as long as the servers.
 SHARE = {"snowflake": 10}
 
 KEYS = st.one_of(st.integers(-5, 5), st.sampled_from([None, 255, 256, 257, -256, 2047, 2048, 10**6, -(10**6)]))

@@ -52,6 +52,9 @@ _LOGIN = {
     390_101: Fault("auth", "the user is disabled", "enable it, or configure another"),
     390_102: Fault("auth", "the user is locked after failed attempts", "wait, or unlock it"),
     390_106: Fault("auth", "the password has expired", "set a new one, or better use a key pair"),
+    390_111: faults.LOST,
+    390_112: faults.LOST,
+    390_114: faults.LOST,
     390_144: Fault(
         "auth", "the key pair is refused", "check the user's RSA_PUBLIC_KEY, account, and the clock of this machine"
     ),

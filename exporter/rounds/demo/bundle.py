@@ -16,10 +16,14 @@ from rounds.demo.ports import LOOPBACK
 from rounds.demo.processes import ChildDiedError
 from rounds.demo.scaling import Scale, redirect
 from rounds.demo.synthetic import ENDPOINTS, Service
+from rounds.demo.writer import WAREHOUSE
 
 #: The thresholds are production's. The interval is shorter, and as short as slowness of 6 s allows, since a probe's
 #: timeout must fit into it and be longer than ``down_after``.
 CHECK_TIMES = {"interval": "8s", "timeout": "8s", "degraded_after": "1s", "down_after": "5s"}
+
+#: So that a check finds what one line of the script did.
+TABLE_TIMES = {"interval": "5s", "timeout": "20s"}
 
 
 def find_bundle() -> Path | None:
@@ -29,8 +33,15 @@ def find_bundle() -> Path | None:
     return root if complete else None
 
 
-def write_exporter(folder: Path, services: Mapping[str, Service]) -> Path:
-    """Write the exporter's configuration: the nine checks."""
+def write_exporter(folder: Path, services: Mapping[str, Service], file: Path, warehouse: Mapping[str, Any]) -> Path:
+    """Write the exporter's configuration: the nine checks, and two tables.
+
+    Args:
+        folder: where to write; the exporter keeps its state there too.
+        services: by name.
+        file: the SQLite file with the tables.
+        warehouse: the source that has the patients instead; empty where there is none.
+    """
     checks: list[dict[str, Any]] = []
     for endpoint in ENDPOINTS:
         service = services[endpoint.service]
@@ -39,7 +50,22 @@ def write_exporter(folder: Path, services: Mapping[str, Service]) -> Path:
         checks.append({"name": endpoint.check, "url": url, "tier": endpoint.tier})
         if service.certificate:
             checks[-1]["tls"] = {"ca_file": str(service.certificate.file)}
-    return _write(folder / "rounds.yml", {"services": {"defaults": CHECK_TIMES, "checks": checks}})
+    sources: dict[str, Any] = {"clinic": {"kind": "sqlite", "path": str(file)}}
+    # The journal shows the keys of the one, and pseudonyms of the other.
+    patients = {"name": "patients", "source": "clinic", "table": "patients", "keys": "raw"}
+    appointments = {"name": "appointments", "source": "clinic", "table": "appointments"}
+    if warehouse:
+        place = WAREHOUSE["patients"]
+        # The stand-in describes no tables of other databases than the session's.
+        sources["warehouse"] = {**warehouse, "database": place.partition(".")[0]}
+        patients |= {"source": "warehouse", "table": place}
+    tree = {
+        "state": {"url": f"sqlite:///{folder / 'state.db'}"},
+        "sources": sources,
+        "tables": [{**patients, **TABLE_TIMES}, {**appointments, **TABLE_TIMES}],
+        "services": {"defaults": CHECK_TIMES, "checks": checks},
+    }
+    return _write(folder / "rounds.yml", tree)
 
 
 def write_prometheus(bundle: Path, folder: Path, scale: Scale, addresses: Mapping[str, str] | None = None) -> Path:

@@ -71,7 +71,7 @@ async def run_services(host: str, ports: Mapping[str, int], display: Display) ->
         for name, service in services.items():
             service.port = ports[name]
             await service.start()
-        playing = asyncio.create_task(play(services, display.service))
+        playing = asyncio.create_task(play(services, display.script))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
         display.plain(f"{len(services)} services listen on {host}.")
@@ -93,7 +93,7 @@ def _slack(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    scale = Scale(FACTOR)
+    scale = Scale(FACTOR, events=True)
     bundle.write_alertmanager(
         options.bundle, options.output, scale, slack=options.slack, mail=options.mail, grafana=options.grafana
     )

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import TextIO
 
 from rounds.demo.catchers import Mail, SlackMessage
@@ -43,13 +44,18 @@ class Display:
         start = self._paint(f"{minutes:02}:{seconds:02}  {origin:<12}", "dim")
         self.plain(start + self._paint(headline, colour), *(f"{'':<21}{line}".rstrip() for line in details))
 
-    def service(self, sentence: str) -> None:
-        """The script changed a service."""
+    def script(self, sentence: str) -> None:
+        """The script changed a service or a table."""
         self.event("script", sentence)
 
     def check(self, name: str, old: str, new: str) -> None:
         """The exporter changed a check's state."""
         self.event("exporter", f"{name}: {old} -> {new}", colour={"up": "green", "degraded": "yellow"}.get(new, "red"))
+
+    def table(self, name: str, changes: Mapping[str, int], before: int, after: int) -> None:
+        """The exporter found rows of a table changed."""
+        found = ", ".join(f"{rows} {change}" for change, rows in changes.items())
+        self.event("exporter", f"{name}: {found} ({before} -> {after})")
 
     def alert(self, name: str, about: str, *, firing: bool) -> None:
         """Prometheus began or ceased to hold an alert."""
@@ -60,7 +66,7 @@ class Display:
         colour = _SLACK_COLOURS.get(message.colour, "")
         state = "RESOLVED" if message.resolved else "FIRING"
         channel = f" in {message.channel}" if message.channel else ""
-        head = f"{state} ({message.colour or 'no colour'}{channel}): {message.title}"
+        head = f"{state} ({message.colour or 'no colour'}{channel}): {html.unescape(message.title)}"
         self.event("slack", head, *html.unescape(message.text).splitlines(), *message.links, colour=colour)
 
     def mail(self, mail: Mail) -> None:

@@ -9,18 +9,20 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from rounds.demo import bundle
-from rounds.demo.bundle import CHECK_TIMES
+from rounds.demo import bundle, warehouse
+from rounds.demo.bundle import CHECK_TIMES, TABLE_TIMES
 from rounds.demo.catchers import MailCatcher, SlackCatcher
 from rounds.demo.certificate import make_certificate
 from rounds.demo.display import Display
-from rounds.demo.observe import watch_alerts, watch_checks
+from rounds.demo.observe import watch_alerts, watch_exporter
 from rounds.demo.ports import LOOPBACK, pick_port
 from rounds.demo.processes import Child, ChildDiedError
 from rounds.demo.scaling import Scale
 from rounds.demo.synthetic import make_services, play
+from rounds.demo.writer import MADE
 
 #: How much shorter than in production alerting times are at speed 1.
 FACTOR = 6.0
@@ -30,6 +32,7 @@ SPEEDS = (0.1, 2.0)
 
 _FIRST_SERVICE_PORT = 12781
 _SLACK_PORT, _MAIL_PORT = 12789, 12790
+_WAREHOUSE_PORT = 12791
 _PROMETHEUS_PORT, _ALERTMANAGER_PORT = 9090, 9093
 
 
@@ -81,7 +84,7 @@ class _Demo:
         self._host = host
         self._port = port
         self._speed = speed
-        self._scale = Scale(FACTOR * speed)
+        self._scale = Scale(FACTOR * speed, events=True)
         self._children: list[Child] = []
 
     async def run(self) -> None:
@@ -102,29 +105,65 @@ class _Demo:
                 await service.start()
                 stack.push_async_callback(service.stop)
             stack.push_async_callback(self._stop_children)
-            exporter = await self._start_exporter(folder, bundle.write_exporter(folder, services))
+            exporter = self._exporter_address()
+            file = folder / "clinic.db"
+            source = await self._start_warehouse(folder)
+            writer = await self._start_writer(folder, file, source, f"{exporter}-/ready")
+            config = bundle.write_exporter(folder, services, file, source)
+            await self._start_exporter(folder, config, exporter)
             alerting = await self._start_alerting(folder, stack, exporter)
-            self._introduce(exporter, alerting)
+            self._introduce(exporter, alerting, config)
             self.display.restart_clock()
             try:
                 async with asyncio.TaskGroup() as group:
                     for child in self._children:
                         group.create_task(child.watch())
-                    group.create_task(play(services, self.display.service, speed=self._speed))
-                    group.create_task(watch_checks(exporter, self.display.check))
+                    group.create_task(play(services, self.display.script, speed=self._speed))
+                    group.create_task(self._repeat(writer))
+                    group.create_task(watch_exporter(exporter, self.display.check, self.display.table))
                     if alerting:
                         group.create_task(watch_alerts(alerting["prometheus"], self.display.alert))
             except ExceptionGroup as failures:
                 raise failures.exceptions[0] from None
 
-    async def _start_exporter(self, folder: Path, config: Path) -> str:
-        port = self._free("The exporter", self._port, self._host)
-        command = [sys.executable, "-m", "rounds", "run"]
-        flags = [f"--config.file={config}", f"--web.listen-address={self._host}:{port}"]
+    async def _start_warehouse(self, folder: Path) -> dict[str, Any]:
+        """Start the stand-in for Snowflake. Gives it as a source; an empty one where it is not installed."""
+        python = warehouse.python()
+        if python is None:
+            self.display.plain(
+                "Patients are in SQLite, as there is no stand-in for Snowflake: `make demo` prepares one."
+            )
+            return {}
+        port = self._free("The stand-in for Snowflake", _WAREHOUSE_PORT)
+        address = f"{LOOPBACK}:{port}"
+        await self._start(Child("fakesnow", warehouse.command(python, port), folder), f"http://{address}/control")
+        return warehouse.source(address, "rounds")
+
+    async def _start_writer(self, folder: Path, file: Path, source: dict[str, Any], after: str) -> Child:
+        """Start what makes the tables and then changes them, from when ``after`` is answered."""
+        flags = [f"--file={file}", f"--after={after}", f"--speed={self._speed}"]
+        if source:
+            flags.append(f"--warehouse={source['host']}:{source['port']}")
+        writer = Child("writer", [sys.executable, "-m", "rounds.demo.writer", *flags], folder)
+        self._children.append(writer)
+        await writer.start()
+        await writer.said(MADE)
+        return writer
+
+    async def _repeat(self, writer: Child) -> None:
+        async for line in writer.lines():
+            if line != MADE:
+                self.display.script(line)
+
+    def _exporter_address(self) -> str:
+        self._port = self._free("The exporter", self._port, self._host)
         local = LOOPBACK if self._host in ("", "0.0.0.0", "[::]") else self._host  # noqa: S104 - what the user gave
-        url = f"http://{local}:{port}/"
+        return f"http://{local}:{self._port}/"
+
+    async def _start_exporter(self, folder: Path, config: Path, url: str) -> None:
+        command = [sys.executable, "-m", "rounds", "run"]
+        flags = [f"--config.file={config}", f"--web.listen-address={self._host}:{self._port}"]
         await self._start(Child("exporter", [*command, *flags], folder), f"{url}-/healthy")
-        return url
 
     async def _start_alerting(self, folder: Path, stack: contextlib.AsyncExitStack, exporter: str) -> dict[str, str]:
         """Start Prometheus, Alertmanager and the catchers, where all that they need is there. Gives their addresses."""
@@ -171,9 +210,10 @@ class _Demo:
             return None
         return stack.enter_context(catcher).address
 
-    def _introduce(self, exporter: str, alerting: dict[str, str]) -> None:
+    def _introduce(self, exporter: str, alerting: dict[str, str], config: Path) -> None:
         say = self.display.plain
         say("", f"Checks run every {CHECK_TIMES['interval']}; what counts as degraded or down is as in production.")
+        say(f"Tables are checked every {TABLE_TIMES['interval']}; nobody in them is real.")
         if alerting:
             say(f"Alerting is {self._scale.factor:g} times as fast as in production, from the same rules and routes:")
             say(*(f"    {line}" for line in self._scale.described()))
@@ -183,6 +223,9 @@ class _Demo:
             say(f"    alerts     {alerting['prometheus']}, page Alerts")
             say(f"    notified   {alerting['alertmanager']}api/v2/alerts")
             say("", "Slack and e-mail messages are shown here as they arrive.")
+        program = sys.argv[0] if Path(sys.argv[0]).name == "rounds" else "rounds"
+        say("", "Try, in another terminal", f"    {program} changes --config.file={config}")
+        say(f"    {program} status --url={exporter.rstrip('/')}")
         say("", "Ctrl-C ends the demo.", "")
 
     def _free(self, what: str, port: int, host: str = LOOPBACK) -> int:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import httpx
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 _PAUSE = 0.5
+
+_ROWS, _BEFORE = "rounds_table_rows", "rounds_table_previous_rows"
+_OF_TABLES = {_ROWS, _BEFORE, "rounds_table_changes_total"}
 
 
 class OnAlert(Protocol):
@@ -19,51 +24,117 @@ class OnAlert(Protocol):
     def __call__(self, name: str, about: str, *, firing: bool) -> None: ...
 
 
-async def watch_checks(base: str, on_change: Callable[[str, str, str], None]) -> None:
-    """Report each change of a check's state in the exporter's metrics, until cancelled. Checks begin as up."""
+class Alert(NamedTuple):
+    """An alert that fires.
+
+    Attributes:
+        name: its name.
+        about: its severity and subject, as shown.
+        event: when what it tells happened, where it happened once; that it ends means nothing then.
+    """
+
+    name: str
+    about: str
+    event: str
+
+
+class OnTable(Protocol):
+    """Told of changes in a table: its name, rows by kind of change, and the table's rows before and after."""
+
+    def __call__(self, name: str, changes: Mapping[str, int], before: int, after: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the exporter's metrics say of a table.
+
+    Attributes:
+        rows: how many it has.
+        before: how many it had before its last changes.
+        changes: rows changed so far, by kind of change.
+    """
+
+    rows: int
+    before: int
+    changes: Mapping[str, int]
+
+    def since(self, earlier: Table) -> dict[str, int]:
+        """Rows changed since then, by kind of change, without those of which there are none."""
+        differences = {change: rows - earlier.changes.get(change, 0) for change, rows in self.changes.items()}
+        return {change: rows for change, rows in differences.items() if rows}
+
+
+async def watch_exporter(base: str, on_check: Callable[[str, str, str], None], on_table: OnTable) -> None:
+    """Report each change of a check's state, and changes in tables, in the exporter's metrics, until cancelled.
+
+    Checks begin as up.
+    """
     states: dict[str, str] = {}
+    tables: dict[str, Table] = {}
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
         while True:
-            for check, state in check_states(await _get(client, "/metrics")).items():
+            families = list(text_string_to_metric_families(await _get(client, "/metrics")))
+            for check, state in check_states(families).items():
                 before = states.get(check, "up")
                 states[check] = state
                 if state != before:
-                    on_change(check, before, state)
+                    on_check(check, before, state)
+            for name, table in watched_tables(families).items():
+                if changes := table.since(tables.get(name, table)):
+                    on_table(name, changes, table.before, table.rows)
+                tables[name] = table
             await asyncio.sleep(_PAUSE)
 
 
 async def watch_alerts(base: str, on_change: OnAlert) -> None:
     """Report each alert that begins or ceases to fire in Prometheus, until cancelled."""
-    firing: set[tuple[str, str]] = set()
+    firing: set[Alert] = set()
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
         while True:
             if text := await _get(client, "/api/v1/alerts"):
                 now = firing_alerts(text)
                 for alert in sorted(now ^ firing):
-                    on_change(*alert, firing=alert in now)
+                    if alert in now or not alert.event:
+                        on_change(alert.name, alert.about, firing=alert in now)
                 firing = now
             await asyncio.sleep(_PAUSE)
 
 
-def check_states(exposition: str) -> dict[str, str]:
+def check_states(families: Iterable[Metric]) -> dict[str, str]:
     """The state of each check in an exposition."""
     return {
         sample.labels["check"]: sample.labels["state"]
-        for family in text_string_to_metric_families(exposition)
+        for family in families
         for sample in family.samples
         if sample.name == "rounds_check_state" and sample.value == 1
     }
 
 
-def firing_alerts(answer: str) -> set[tuple[str, str]]:
-    """Name and subject of each alert that fires, of Prometheus' answer."""
-    alerts = json.loads(answer)["data"]["alerts"]
-    return {(alert["labels"]["alertname"], _about(alert["labels"])) for alert in alerts if alert["state"] == "firing"}
+def watched_tables(families: Iterable[Metric]) -> dict[str, Table]:
+    """Each table in an exposition that has been checked."""
+    found: dict[str, dict[str, int]] = {}
+    for family in families:
+        for sample in family.samples:
+            if sample.name in _OF_TABLES:
+                what = sample.labels.get("change", sample.name)
+                found.setdefault(sample.labels["table"], {})[what] = int(sample.value)
+    return {name: Table(said.pop(_ROWS), said.pop(_BEFORE, 0), said) for name, said in found.items() if _ROWS in said}
+
+
+def firing_alerts(answer: str) -> set[Alert]:
+    """The alerts that fire, of Prometheus' answer."""
+    alerts = [each for each in json.loads(answer)["data"]["alerts"] if each["state"] == "firing"]
+    return {
+        Alert(
+            labels["alertname"], _about(labels), labels.get("changed_at", "") if labels.get("kind") == "event" else ""
+        )
+        for labels in (alert["labels"] for alert in alerts)
+    }
 
 
 def _about(labels: dict[str, str]) -> str:
     severity = labels.get("severity", "")
-    subject = labels.get("check") or labels.get("collector") or labels.get("instance") or ""
+    subject = labels.get("check") or labels.get("table") or labels.get("collector") or labels.get("instance") or ""
     parts = ", ".join(part for part in (severity, subject) if part)
     return f" ({parts})" if parts else ""
 

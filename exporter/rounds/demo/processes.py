@@ -7,12 +7,15 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 _LINES = 15
+#: Seconds between two looks for more of a log.
+_LOOK = 0.1
 
 
 class ChildDiedError(Exception):
@@ -72,16 +75,28 @@ class Child:
             ChildDiedError: it ended before.
             TimeoutError: it does not answer in time.
         """
-        watch = asyncio.create_task(self.watch())
-        answer = asyncio.create_task(_answers(url))
-        try:
-            done, _ = await asyncio.wait((watch, answer), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                raise TimeoutError(f"{self.name} does not answer at {url}. The end of its log:\n{self.log_tail()}")
-            await done.pop()
-        finally:
-            watch.cancel()
-            answer.cancel()
+        await self._lives_until(_answers(url), seconds, f"does not answer at {url}")
+
+    async def said(self, line: str, seconds: float = 30.0) -> None:
+        """Wait until this is a line of its log.
+
+        Raises:
+            ChildDiedError: it ended before.
+            TimeoutError: it does not say so in time.
+        """
+        await self._lives_until(self._says(line), seconds, "is not ready")
+
+    async def lines(self) -> AsyncIterator[str]:
+        """The lines of its log, those to come too."""
+        with self.log.open(encoding="utf-8", errors="replace") as log:
+            line = ""
+            while True:
+                line += log.readline()
+                if line.endswith("\n"):
+                    yield line.rstrip()
+                    line = ""
+                else:
+                    await asyncio.sleep(_LOOK)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Ask it to end, and kill it and whatever it started when the grace is over."""
@@ -98,6 +113,22 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
 
+    async def _says(self, wanted: str) -> None:
+        async for line in self.lines():
+            if line == wanted:
+                return
+
+    async def _lives_until(self, event: Coroutine[Any, Any, None], seconds: float, otherwise: str) -> None:
+        watch, happens = asyncio.create_task(self.watch()), asyncio.create_task(event)
+        try:
+            done, _ = await asyncio.wait((watch, happens), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise TimeoutError(f"{self.name} {otherwise}. The end of its log:\n{self.log_tail()}")
+            await done.pop()
+        finally:
+            watch.cancel()
+            happens.cancel()
+
     def log_tail(self) -> str:
         """The last lines of its log, indented."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
@@ -110,4 +141,4 @@ async def _answers(url: str) -> None:
             with contextlib.suppress(httpx.HTTPError):
                 if (await client.get(url)).status_code == httpx.codes.OK:
                     return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_LOOK)

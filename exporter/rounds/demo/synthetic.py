@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import random
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,16 +106,19 @@ class Service:
         self._flap = _FLAP / speed
         self._changed = 0.0
         self._server: asyncio.Server | None = None
+        self._kept: socket.socket | None = None
         self._handlers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen; also after :meth:`stop`, on the same port."""
+        self._give_up_port()
         tls = self.certificate.context() if self.certificate else None
         self._server = await asyncio.start_server(self._accept, self._host, self.port, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Refuse connections and drop those that are open."""
+        self._give_up_port()
         if self._server is None:
             return
         self._server.close()
@@ -130,8 +134,22 @@ class Service:
         self._changed = asyncio.get_running_loop().time()
         if condition is Condition.REFUSED:
             await self.stop()
+            self._keep_port()
         elif self._server is None:
             await self.start()
+
+    def _keep_port(self) -> None:
+        """Take the port without listening: nobody else may have it until the service is well again."""
+        self._kept = socket.socket()
+        # Connections that have just ended are in the way of a port that is not shared.
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind((self._host, self.port))
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+    def _give_up_port(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handler = asyncio.current_task()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 from rounds.domain import STALE_INTERVALS, Domain, Job
@@ -27,11 +29,14 @@ class Tables(Domain):
     schema = SCHEMA
     commands = COMMANDS
 
+    def __init__(self) -> None:
+        self._alone: defaultdict[str, Lock] = defaultdict(Lock)
+
     async def configure(self, section: Any | None, resources: Resources) -> Sequence[Job]:
         """Go over to these tables. Everything that lasts is in the ledger."""
         watched: list[WatchedTable] = section or []
         ledger = resources.ledger() if watched else None
-        return [self._job(Watcher(each, resources, ledger)) for each in watched if ledger]
+        return [self._job(Watcher(each, resources, ledger, self._alone[each.name])) for each in watched if ledger]
 
     def _job(self, watcher: Watcher) -> Job:
         watched = watcher.watched

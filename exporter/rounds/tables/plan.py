@@ -45,6 +45,8 @@ def resolve(watched: WatchedTable, columns: Sequence[Column]) -> tuple[tuple[Col
     Raises:
         CollectorError: ``query`` when a configured column is not there.
     """
+    if not columns:
+        raise CollectorError("query", f"{watched.table} does not exist, has no columns, or may not be read")
     key = tuple(_column(watched, name, columns) for name in watched.key)
     if watched.columns is None:
         return key, tuple(column for column in columns if column not in key)

@@ -15,7 +15,7 @@ from typing import Self
 from rounds.tables.layout import Pairs
 
 #: Bytes that are kept in memory.
-_IN_MEMORY = 8 * 1024 * 1024
+_IN_MEMORY = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True)

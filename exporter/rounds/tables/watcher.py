@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from threading import Lock
 
 import structlog
 
@@ -21,10 +22,19 @@ log = structlog.get_logger()
 
 
 class Watcher:
-    """One watched table. ``collect`` runs in a thread; ``cancel`` may come from another."""
+    """One watched table. ``collect`` runs in a thread; ``cancel`` may come from another.
 
-    def __init__(self, watched: WatchedTable, resources: Resources, ledger: Ledger) -> None:
+    Args:
+        watched: its configuration.
+        resources: what the core lends.
+        ledger: where its record is.
+        alone: held during a check. A check that a reload gave up may still be at its commit when the next begins, and
+            one of them would count as overtaken by another exporter.
+    """
+
+    def __init__(self, watched: WatchedTable, resources: Resources, ledger: Ledger, alone: Lock) -> None:
         self.watched = watched
+        self._alone = alone
         self._databases = resources.databases
         self._ledger = ledger
         self._session: Session | None = None
@@ -38,7 +48,7 @@ class Watcher:
             CollectorError: nothing was counted; the next check finds the same changes.
         """
         before = self._record
-        with self._databases.open(self.watched.source, timeout=self.watched.timeout) as session:
+        with self._alone, self._databases.open(self.watched.source, timeout=self.watched.timeout) as session:
             self._session = session
             try:
                 self._record = check(self.watched, session, self._ledger, time.time())

@@ -109,6 +109,13 @@ class ComposedDialect(Dialect):
         """Keys and hashes of a group as one text: numbers with commas between them."""
         raise NotImplementedError
 
+    def unpacked(self, text: Any, layout: Layout) -> Pairs:  # noqa: ARG002
+        """The pairs of a bucket that was sent as one text."""
+        numbers = _numbers(text)
+        if len(numbers) % 2:
+            raise incomplete()
+        return Pairs(numbers[0::2], numbers[1::2])
+
     # --- statements -----------------------------------------------------------------------------------------------
 
     def extent(self, key: Column) -> tuple[int, int | None, int | None]:
@@ -123,15 +130,26 @@ class ComposedDialect(Dialect):
 
     def digests(self, plan: Plan) -> Iterator[tuple[int, Digest]]:
         """Every bucket that has rows."""
-        for bucket, rows, total, *largest in self.run(self.digest_statement(plan)):
-            digest = Digest(int(rows), int(total) % MODULUS, _integer(largest[0]) if largest else None)
-            yield _bucket(bucket), digest
+        return self.read_digests(self.digest_statement(plan))
+
+    def read_digests(self, statement: str) -> Iterator[tuple[int, Digest]]:
+        """Run a statement that sums up buckets."""
+        for bucket, rows, total, *largest in self.run(statement):
+            # A range may turn out to be empty.
+            if rows:
+                yield (
+                    _bucket(bucket),
+                    Digest(int(rows), int(total) % MODULUS, _integer(largest[0]) if largest else None),
+                )
 
     def digest_statement(self, plan: Plan) -> str:
-        """Buckets, their rows, the sums of their row hashes and, where the plan says so, their largest keys."""
+        """Buckets and what :meth:`summed` says of them."""
+        return f"SELECT {self._bucket(plan)}, {self.summed(plan)} FROM {self.relation} GROUP BY 1"
+
+    def summed(self, plan: Plan) -> str:
+        """Rows, the sum of their row hashes and, where the plan says so, the largest key."""
         largest = f", MAX({self.quote(plan.key[0].name)})" if plan.key_max else ""
-        total = self.sum(self.row_hash((*plan.key, *plan.columns)))
-        return f"SELECT {self._bucket(plan)}, COUNT(*), {total}{largest} FROM {self.relation} GROUP BY 1"
+        return f"COUNT(*), {self.sum(self.row_hash((*plan.key, *plan.columns)))}{largest}"
 
     def pairs(self, plan: Plan, buckets: Sequence[int] | None = None) -> Iterator[tuple[int, Pairs]]:
         """The rows of these buckets, or of all."""
@@ -220,9 +238,8 @@ class ComposedDialect(Dialect):
 
     def _read_packed(self, plan: Plan, condition: str) -> Iterator[tuple[int, Pairs]]:
         for bucket, rows, text in self.run(self.packed_statement(plan, condition)):
-            numbers = _numbers(text)
-            pairs = Pairs(numbers[0::2], numbers[1::2])
-            if len(numbers) != 2 * rows:
+            pairs = self.unpacked(text, plan.layout)
+            if len(pairs) != rows:
                 raise incomplete()
             yield _bucket(bucket), pairs
 

@@ -101,7 +101,9 @@ class Dialect(ABC):
 
     @abstractmethod
     def digests(self, plan: Plan) -> Iterator[tuple[int, Digest]]:
-        """Every bucket that has rows, in one statement: one scan, and one snapshot where the database has these.
+        """Every bucket that has rows, in one scan.
+
+        In one statement, unless the database is quicker in several: nothing depends on their being one snapshot.
 
         Raises:
             CollectorError: ``value`` when a key of a range layout does not fit 64 bits.
