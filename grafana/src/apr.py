@@ -84,13 +84,6 @@ RUN_WORDS = {
 }
 WORKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN)}
 SEVERITIES: Texts = {name: (name, colour) for name, colour in (SEVERITY_COLOURS | {"info": NEUTRAL}).items()}
-THRESHOLD_WORDS: Texts = {
-    "run_every": ("A run is overdue", NEUTRAL),
-    "slow_run_after": ("A run is slow", NEUTRAL),
-    "open_for": ("An invalid record is open for too long", NEUTRAL),
-    "stuck_after": ("A proposal is stuck", NEUTRAL),
-    "unconfirmed_after": ("Work of the bot is unconfirmed for too long", NEUTRAL),
-}
 
 ALL_TYPES = link_to(UID, "Show all types", validation_type="$__all")
 ONE_TYPE = link_to(UID, "Show this type", validation_type="${__field.labels.validation_type}")
@@ -137,10 +130,14 @@ def average(histogram: str, window: str, *matchers: str, by: str = "") -> str:
 
 
 def pipeline() -> str:
-    """Whether the pipeline's own runs are as they should be: a code of `WORKING`."""
+    """Whether the pipeline's own runs are as they should be: a code of `WORKING`.
+
+    Overdue is told by the working time since the last run, counted in steps of ten minutes: a Monday begins without it.
+    """
     failed = of("last_run_failed")
-    overdue = f"time() - {of('last_run_timestamp_seconds', PRODUCTION)} > {limit('run_every')}"
-    return f"({failed} == 1) + 1 or 0 * ({overdue} and {of('working_day')} == 1) + 1 or 0 * {failed}"
+    since = f"vector(time()) > {of('last_run_timestamp_seconds', PRODUCTION).removesuffix(')')} @ end())"
+    worked = f"600 * count_over_time(({of('working_day')} == 1 and ({since}))[8d:10m])"
+    return f"({failed} == 1) + 1 or 0 * ({worked} > {limit('run_every')}) + 1 or 0 * {failed}"
 
 
 def reading() -> str:
@@ -177,6 +174,7 @@ def state_card(number: int, title: str, text: str, expr: str, *, link: tuple[str
         texts=WORKING,
         steps=((None, UNKNOWN),),
         link=link,
+        text_sizes=(18, 34),
     )
 
 
@@ -207,8 +205,8 @@ def now() -> Row:
             state_card(
                 101,
                 "Pipeline",
-                "Whether the pipeline runs as it should. Fails: the last production run logged an error. Overdue: on a "
-                "working day there was none for longer than `run_every`; look at the program's log, since a run that "
+                "Whether the pipeline runs as it should. Fails: the last production run logged an error. Overdue: on "
+                "working days there was none for longer than `run_every`; look at the program's log, since a run that "
                 "fails early may leave no row.",
                 pipeline(),
             ),
@@ -792,7 +790,7 @@ def detail() -> Row:
                     f"{what} The names are labels only where `labels.{label}` in the configuration asks for them; the "
                     "dashboard of records has them without that.",
                     [Query(f"sort_desc({of(metric, by=label)})", f"{{{{{label}}}}}")],
-                    (8, 8),
+                    (8, 6),
                     no_value="Not asked for",
                     unit="locale",
                     decimals=0,
@@ -804,7 +802,7 @@ def detail() -> Row:
                 )
             ),
             note(
-                310, "Which records", "Where single proposals, clients, products and runs are.", WHICH_RECORDS, (24, 5)
+                310, "Which records", "Where single proposals, clients, products and runs are.", WHICH_RECORDS, (24, 4)
             ),
         ],
     )

@@ -43,11 +43,14 @@ BOT: Texts = {
 }
 TYPES: Texts = {name: (name, colour) for name, colour in TYPE_COLOURS.items()}
 
-#: The latest date in any of the tables, and every one of the proposals that are kept.
+#: The first is the one to begin with; letters come after digits.
 DATES = """\
-SELECT 'latest' AS day
-UNION ALL
-(SELECT DISTINCT CAST(DATA AS CHAR) FROM apr_valid_records ORDER BY DATA DESC LIMIT 400)"""
+SELECT day FROM (
+  SELECT 'latest' AS day
+  UNION ALL SELECT CAST(DATA AS CHAR) FROM (SELECT DISTINCT DATA FROM apr_valid_records ORDER BY DATA DESC LIMIT 400) d
+) AS days
+ORDER BY day DESC"""
+#: The latest date in any of the tables.
 LATEST = """(SELECT MAX(day) FROM (
   SELECT MAX(DATA) AS day FROM apr_valid_records
   UNION ALL SELECT MAX(DATA) FROM apr_invalid_records
@@ -450,4 +453,6 @@ def dashboard() -> str:
         alerts='component="apr"',
         rows=[now(), history(), detail()],
         time_from="now-7d",
+        # Nothing here is younger than the pipeline's last run, and each panel is a statement.
+        refresh="1m",
     )

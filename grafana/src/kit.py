@@ -581,6 +581,7 @@ def render(
     rows: Sequence[Row],
     marks: Sequence[Mark] = (),
     time_from: str = "now-1h",
+    refresh: str = "10s",
 ) -> str:
     """A whole dashboard as the text of its file. ``alerts`` selects the alerts that are marked in its graphs."""
     builder = (
@@ -592,7 +593,7 @@ def render(
         .readonly()
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .time(time_from, "now")
-        .refresh("10s")
+        .refresh(refresh)
         .link(
             builders.DashboardLink("Rounds")
             .type(models.DashboardLinkType.DASHBOARDS)

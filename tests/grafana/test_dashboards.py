@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grafana.src import apr, build, kit, limits, tables
+from grafana.src import build, kit, limits, tables
 
 from bundle.promql import known_metrics
 from bundle.rules import ROOT, alerts
@@ -94,7 +94,6 @@ def test_a_state_has_one_colour(file: Path) -> None:
         "overdue": kit.DEGRADED,
         "info": kit.NEUTRAL,
         **tables.CHANGE_COLOURS,
-        **{word: colour for texts in (apr.THRESHOLD_WORDS,) for word, colour in texts.values()},
         kit.NO_DATA: kit.UNKNOWN,
     }
     for panel in panels_of(load(file.stem)):
