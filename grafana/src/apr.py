@@ -38,6 +38,7 @@ from grafana.src.kit import (
 )
 
 from rounds.apr.metrics import (
+    FINAL_STATUSES,
     PRODUCT_BOUNDS,
     RESOLUTION_BOUNDS,
     SOURCES,
@@ -46,6 +47,8 @@ from rounds.apr.metrics import (
 )
 
 UID = "apr"
+#: The others are final: in them no proposal is stuck.
+UNFINISHED = [status for status in STATUSES if status not in FINAL_STATUSES]
 #: Of the selected types of validation.
 TYPE = 'validation_type=~"$validation_type"'
 COLLECTOR = 'collector="apr"'
@@ -621,7 +624,7 @@ def history() -> Row:
                 212,
                 "Stuck proposals",
                 "By the status in which they are stuck.",
-                [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in STATUSES],
+                [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in UNFINISHED],
                 (8, 7),
                 no_value="The history of statuses was not read yet",
                 unit="locale",
@@ -665,7 +668,7 @@ def slices(
     """How many of a histogram's observations are between its bounds, and above the last one."""
 
     def below(bound: str) -> str:
-        # Prometheus writes 1.0 from its third version on, and took what it got before.
+        # As the exporter writes it, or Prometheus from its third version on. Both write longer numbers differently.
         matcher = f'le=~"{bound}"'
         return counts.replace("COUNTER", series(f"{histogram}_bucket", *matchers, matcher))
 
@@ -677,8 +680,8 @@ def slices(
 
 def detail() -> Row:
     """What is needed to find the cause."""
-    spans = ("1 h", "4 h", "8 h", "1 day", "2 days", "7 days", "30 days")
-    shown = (3600.0, 14_400.0, 28_800.0, 86_400.0, 172_800.0, 604_800.0, 2_592_000.0)
+    spans = ("1 h", "4 h", "8 h", "1 day", "2 days", "7 days")
+    shown = (3600.0, 14_400.0, 28_800.0, 86_400.0, 172_800.0, 604_800.0)
     assert set(shown) <= set(RESOLUTION_BOUNDS)  # noqa: S101 - the words go with the bounds
     products = [f"{bound:.0f}" for bound in PRODUCT_BOUNDS]
     numbers = tuple(
@@ -720,11 +723,7 @@ def detail() -> Row:
                 303,
                 "Stuck proposals by status",
                 "Where they wait. Each status has somebody who must move it on.",
-                [
-                    Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status])
-                    for status in STATUSES
-                    if status not in ("finalizado", "pago")
-                ],
+                [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in UNFINISHED],
                 (8, 9),
                 no_value="The history of statuses was not read yet",
                 unit="locale",

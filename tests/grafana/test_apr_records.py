@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import pymysql
@@ -86,14 +87,14 @@ def fill(installation: Installation) -> None:
             resolved=resolved,
             at=NOON - 600,
         )
-    for number, (client, old, new) in enumerate(
-        ((ODD, None, "Em análise"), (ODD, "Em análise", "assinado "), (ODD, "assinado ", "assinado ")), 1
-    ):
+    # The database's own comparison takes the third for none.
+    steps = (None, "Em análise", "Assinado", "assinado ", "assinado ")
+    for number, (old, new) in enumerate(pairwise(steps), 1):
         installation.sql(
             "INSERT INTO apr_status_history (DATA, PROPOSTA, CEDENTE, OLD_STATUS, NEW_STATUS, changed_at)"
             " VALUES (:day, 1, :client, :old, :new, FROM_UNIXTIME(:at))",
             day=FRIDAY,
-            client=client,
+            client=ODD,
             old=old,
             new=new,
             at=NOON - 600 + number,
@@ -197,13 +198,13 @@ def test_issues_by_client_and_by_product(ask: Ask) -> None:
 
 def test_kinds_of_changes(ask: Ask) -> None:
     rows = ask("Recent status changes", client=ODD)
-    assert [row[4] for row in rows] == ["values", "status", "first"]
-    assert [int(row[0]) // 1000 for row in rows] == [NOON - 597, NOON - 598, NOON - 599]
+    assert [row[4] for row in rows] == ["values", "status", "status", "first"]
+    assert [int(row[0]) // 1000 for row in rows] == [NOON - 596, NOON - 597, NOON - 598, NOON - 599]
 
 
 def test_what_is_stuck_is_not_final(ask: Ask) -> None:
     assert [(row[0], row[1], row[2], int(row[4]) // 1000) for row in ask("Stuck proposals")] == [
-        ("2026-03-06", 1, ODD, NOON - 597)
+        ("2026-03-06", 1, ODD, NOON - 596)
     ]
     section = AprSection.model_validate({"source": "apr"})
     assert f"- {section.stuck_after:.0f} " in tables()["Stuck proposals"]["targets"][0]["rawSql"]
