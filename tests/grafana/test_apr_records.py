@@ -207,7 +207,7 @@ def test_what_is_stuck_is_not_final(ask: Ask) -> None:
         ("2026-03-06", 1, ODD, NOON - 596)
     ]
     section = AprSection.model_validate({"source": "apr"})
-    assert f"UNIX_TIMESTAMP() - {section.stuck_after:.0f})" in tables()["Stuck proposals"]["targets"][0]["rawSql"]
+    assert f"UNIX_TIMESTAMP() - {section.stuck_after:.0f} " in tables()["Stuck proposals"]["targets"][0]["rawSql"]
 
 
 def test_runs_flapping_and_the_bot(ask: Ask) -> None:
