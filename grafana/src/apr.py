@@ -774,7 +774,7 @@ def detail() -> Row:
                 "Tables, columns and values that an older database does not have. What needs them is not exported: "
                 "`docs/apr.md` says which.",
                 [
-                    Column("Table", "table", label=True),
+                    Column("Table", "table", label=True, width=165),
                     Column("Problem", "problem", label=True),
                 ],
                 (6, 8),
