@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from grafana_foundation_sdk.builders import bargauge, stat, statetimeline, table, text, timeseries
+from grafana_foundation_sdk.builders import bargauge, piechart, stat, statetimeline, table, text, timeseries
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus as prometheus_builders
@@ -20,6 +20,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common, prometheus, units
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import piechart as piechart_models
 from grafana_foundation_sdk.models import text as text_models
 
 # Colours by meaning. A state is also written wherever it is coloured, for whoever cannot tell red from green.
@@ -43,10 +44,15 @@ TAG = "rounds"
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: The uid of the provisioned data source of the ledger, where there is one.
 JOURNAL_UID = "journal"
+#: The uid of the provisioned data source of the pipeline's database, where there is one.
+APR_UID = "apr"
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
 PROBES_STEP = "30s"
+
+#: A day without its time. Grafana takes what follows the colon for a format.
+DATE = "time:YYYY-MM-DD"
 
 #: Into how many bars the time shown is cut at most, where each has a sum of its own.
 BARS = 72
@@ -96,6 +102,7 @@ class Column:
         width: in pixels; None for a share of what is left.
         link: where its cells lead.
         empty: what is said in a cell without a value.
+        bar: the colour in which a bar tells the value too, as its share of the column's highest.
     """
 
     title: str
@@ -108,6 +115,7 @@ class Column:
     width: int | None = None
     link: tuple[str, str] | None = None
     empty: str = NOTHING
+    bar: str | None = None
 
 
 def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
@@ -119,6 +127,11 @@ def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
 def journal_source(kind: str) -> common.DataSourceRef:
     """The ledger as Grafana's data source of this kind, such as `mysql`."""
     return common.DataSourceRef(type_val=kind, uid=JOURNAL_UID)
+
+
+def apr_source() -> common.DataSourceRef:
+    """The pipeline's database, as Grafana's data source."""
+    return common.DataSourceRef(type_val="mysql", uid=APR_UID)
 
 
 def stat_panel(
@@ -347,6 +360,41 @@ def bars(
     return panel
 
 
+def pie(
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    size: tuple[int, int],
+    *,
+    no_value: str,
+    colours: Mapping[str, str],
+    unit: str = "locale",
+    decimals: int | None = 0,
+) -> Panel:
+    """Parts of a whole now, one for each series, in the order of the queries. Their numbers stand in the legend."""
+    legend = (
+        piechart.PieChartLegendOptions()
+        .show_legend(True)
+        .display_mode(common.LegendDisplayMode.TABLE)
+        .placement(common.LegendPlacement.RIGHT)
+        .values([piechart_models.PieChartLegendValues.VALUE, piechart_models.PieChartLegendValues.PERCENT])
+    )
+    builder = (
+        piechart.Panel()
+        .pie_type(piechart_models.PieChartType.DONUT)
+        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
+        .tooltip(_tooltip(many=False))
+        .legend(legend)
+        .color_scheme(_series_colour(None))
+    )
+    panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
+    panel.targets = _targets(queries, instant=True)
+    _defaults(panel).decimals = decimals
+    _overrides(panel, [_override("byName", name, color=_fixed(colour)) for name, colour in colours.items()])
+    return panel
+
+
 def grid(
     number: int,
     title: str,
@@ -476,12 +524,30 @@ class SqlVariable:
         label: as people read it.
         source: who is asked.
         query: what.
+        one: whether one value is selected, at first the first one, and values stay in the order of the query.
     """
 
     name: str
     label: str
     source: common.DataSourceRef
     query: str
+    one: bool = False
+
+
+@dataclass(frozen=True)
+class TextVariable:
+    """A variable that people type, empty at first.
+
+    Attributes:
+        name: as queries call it.
+        label: as people read it.
+    """
+
+    name: str
+    label: str
+
+
+AnyVariable: TypeAlias = Variable | SqlVariable | TextVariable
 
 
 @dataclass(frozen=True)
@@ -510,11 +576,12 @@ def render(
     title: str,
     description: str,
     *,
-    variables: Sequence[Variable | SqlVariable],
+    variables: Sequence[AnyVariable],
     alerts: str,
     rows: Sequence[Row],
     marks: Sequence[Mark] = (),
     time_from: str = "now-1h",
+    refresh: str = "10s",
 ) -> str:
     """A whole dashboard as the text of its file. ``alerts`` selects the alerts that are marked in its graphs."""
     builder = (
@@ -526,7 +593,7 @@ def render(
         .readonly()
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .time(time_from, "now")
-        .refresh("10s")
+        .refresh(refresh)
         .link(
             builders.DashboardLink("Rounds")
             .type(models.DashboardLinkType.DASHBOARDS)
@@ -552,7 +619,7 @@ def render(
     for mark in marks:
         builder.annotation(_mark(mark))
     for variable in variables:
-        builder.with_variable(_query_variable(variable) if isinstance(variable, Variable) else _sql_variable(variable))
+        builder.with_variable(_built(variable))
     dashboard = builder.build()
     dashboard.panels = list(_placed(rows))
     return encode(dashboard)
@@ -571,7 +638,8 @@ def decode(text: str) -> models.Dashboard:
 
 def known_units() -> set[str]:
     """The units that Grafana knows."""
-    return {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
+    named = {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
+    return named | {DATE}
 
 
 def _clean(node: Any) -> Any:
@@ -625,6 +693,12 @@ def _mark(mark: Mark) -> builders.AnnotationQuery:
     )
 
 
+def _built(variable: AnyVariable) -> builders.QueryVariable | builders.TextBoxVariable:
+    if isinstance(variable, TextVariable):
+        return builders.TextBoxVariable(variable.name).label(variable.label).default_value("")
+    return _query_variable(variable) if isinstance(variable, Variable) else _sql_variable(variable)
+
+
 def _query_variable(variable: Variable) -> builders.QueryVariable:
     query: dict[str, object] = {"query": variable.query, "refId": variable.name}
     # Also what has no such label, so that "All" hides nothing.
@@ -633,16 +707,25 @@ def _query_variable(variable: Variable) -> builders.QueryVariable:
 
 
 def _sql_variable(variable: SqlVariable) -> builders.QueryVariable:
-    return _choice(variable, variable.source).query(variable.query).definition(variable.query)
+    builder = _one(variable, variable.source) if variable.one else _choice(variable, variable.source)
+    return builder.query(variable.query).definition(variable.query)
 
 
-def _choice(variable: Variable | SqlVariable, source: common.DataSourceRef) -> builders.QueryVariable:
-    """A variable of which one, some or all values can be selected."""
+def _one(variable: Variable | SqlVariable, source: common.DataSourceRef) -> builders.QueryVariable:
+    """A variable of which one value is selected."""
     return (
         builders.QueryVariable(variable.name)
         .label(variable.label)
         .datasource(source)
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.DISABLED)
+    )
+
+
+def _choice(variable: Variable | SqlVariable, source: common.DataSourceRef) -> builders.QueryVariable:
+    """A variable of which one, some or all values can be selected."""
+    return (
+        _one(variable, source)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
@@ -748,6 +831,9 @@ def _column_override(column: Column) -> models.DashboardFieldConfigSourceOverrid
         properties["custom.cellOptions"] = cell
     if column.texts:
         properties["custom.align"] = "center"
+    if column.bar:
+        properties |= {"min": 0, "color": _fixed(column.bar)}
+        properties["custom.cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
     if column.link:
         properties["links"] = [{"title": column.link[0], "url": column.link[1]}]
     return _override("byName", column.title, **properties)

@@ -33,8 +33,8 @@ DOCKERFILES = {
     for image, name in {"rounds-exporter": "Dockerfile", "rounds-fakesnow": "fakesnow.Dockerfile"}.items()
 }
 SETTINGS = (ROOT / ".env.example").read_text(encoding="utf-8")
-#: The values of JOURNAL_KIND.
-JOURNALS = sorted(folder.name for folder in (ROOT / "grafana" / "journal").iterdir())
+#: What is in Grafana only where a variable of the environment chooses it, with the variable's values.
+CHOICES = {name: sorted(folder.name for folder in (ROOT / "grafana" / name).iterdir()) for name in ("journal", "apr")}
 EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[a-z-]+)?")
 
 
@@ -228,24 +228,30 @@ def test_no_two_ports_are_the_same() -> None:
 
 
 def chosen(source: str) -> list[str]:
-    """What the source of a mount can be: JOURNAL_KIND is part of some."""
-    return [source.replace("${JOURNAL_KIND:-none}", kind) for kind in JOURNALS]
+    """What the source of a mount can be: such a variable is part of some."""
+    found = [source]
+    for name, kinds in CHOICES.items():
+        variable = f"${{{name.upper()}_KIND:-none}}"
+        found = [each.replace(variable, kind) for each in found for kind in (kinds if variable in each else [""])]
+    return found
 
 
-def test_a_journal_is_chosen_by_one_variable() -> None:
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_else_grafana_shows_is_chosen_by_one_variable(name: str) -> None:
     mounted = {mount["target"]: mount["source"] for mount in service(BASE, "grafana")["volumes"]}
-    folder = mounted["/etc/grafana/dashboards/journal"]
-    over = "/etc/grafana/provisioning/datasources/journal.yml"
+    folder = mounted[f"/etc/grafana/dashboards/{name}"]
+    over = f"/etc/grafana/provisioning/datasources/{name}.yml"
     assert mounted[over] == f"{folder}/datasource.yml"
     # A folder must be there to be mounted over, and hold nothing that is hidden then.
-    assert [each.name for each in (ROOT / "grafana/dashboards/journal").iterdir()] == [".gitkeep"]
-    assert chosen(folder) == [f"./grafana/journal/{kind}" for kind in JOURNALS]
+    assert [each.name for each in (ROOT / "grafana/dashboards" / name).iterdir()] == [".gitkeep"]
+    assert "none" in CHOICES[name]
+    assert chosen(folder) == [f"./grafana/{name}/{kind}" for kind in CHOICES[name]]
     # A file is put over another one, since in a folder that cannot be written none can be made.
-    assert (ROOT / "grafana/provisioning/datasources/journal.yml").is_file()
+    assert (ROOT / f"grafana/provisioning/datasources/{name}.yml").is_file()
     # What the data source is told by the environment is passed on.
     passed = service(BASE, "grafana")["environment"]
-    for kind in JOURNALS:
-        text = (ROOT / "grafana" / "journal" / kind / "datasource.yml").read_text(encoding="utf-8")
+    for kind in CHOICES[name]:
+        text = (ROOT / "grafana" / name / kind / "datasource.yml").read_text(encoding="utf-8")
         assert set(re.findall(r"\$(\w+)", text)) <= set(passed)
 
 

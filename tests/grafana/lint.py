@@ -255,9 +255,15 @@ def _raw_counter_findings(expression: str, where: str) -> Iterator[str]:
 
 
 def _compared_with_before(node: Any) -> set[str]:
-    """The counters of a difference whose right side is what they were before."""
+    """The counters of a difference whose right side is what they were before, or at least in a window."""
     if not isinstance(node, promql_parser.BinaryExpr) or str(node.op) != "-":
         return set()
+    calls = [getattr(getattr(side, "func", None), "name", "") for side in (node.lhs, node.rhs)]
+    if (
+        calls == ["max_over_time", "min_over_time"]
+        and str(node.lhs).partition("(")[2] == str(node.rhs).partition("(")[2]
+    ):
+        return {str(each.name) for each in nodes(node) if isinstance(each, promql_parser.VectorSelector)}
     now, before = (
         {(str(each.name), str(each.offset)) for each in nodes(side) if isinstance(each, promql_parser.VectorSelector)}
         for side in (node.lhs, node.rhs)

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import math
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bundle.rules import alerts
 from grafana.lint import VARIABLE, panels_of
+from rounds.apr.metrics import VALIDATION_TYPES
 from rounds.demo.catchers import SlackCatcher
 from rounds.demo.scaling import Scale
+from support.apr import DAY, Installation, sqlite_installation
 from support.certificates import Authority
+from support.databases import SqliteFiles
 from support.exporter import until
 from support.patients import Patient, SqlitePatients
 from support.servers import HttpServer, Request, reply
@@ -39,8 +44,12 @@ class Asked:
 
 
 def asked() -> list[Asked]:
-    """Every query of every panel, and the series behind every variable."""
+    """Every query of every panel, and the series behind every variable.
+
+    Without those that find the alerts of a component of which there are none.
+    """
     found = []
+    components = {str(rule.body["labels"]["component"]) for rule in alerts()}
     for file in sorted((REPOSITORY / "grafana" / "dashboards").rglob("*.json")):
         dashboard = json.loads(file.read_text(encoding="utf-8"))
         for panel in panels_of(dashboard):
@@ -52,7 +61,8 @@ def asked() -> list[Asked]:
             if variable["type"] == "query":
                 series = variable["query"]["query"].removeprefix("label_values(").rpartition(",")[0]
                 found.append(Asked(f"{dashboard['uid']}: variable {variable['name']}", series))
-    return found
+    named = [(each, set(re.findall(r'ALERTS\{[^}]*component="(\w+)"', each.expr))) for each in found]
+    return [each for each, components_asked in named if components_asked <= components or "vector(0)" in each.expr]
 
 
 def as_grafana_asks(expr: str) -> str:
@@ -78,10 +88,52 @@ def rows_after(changes: int) -> list[Patient]:
     return [(1000 + number, f"patient {number} of {changes // 2}") for number in range(changes, changes + 20)]
 
 
+def pipeline(folder: Path) -> Installation:
+    """The tables of a proposal pipeline, of which one lacks a column that nothing needs."""
+    folder.mkdir()
+    installation = sqlite_installation(SqliteFiles(folder))
+    installation.sql("ALTER TABLE apr_valid_records DROP COLUMN rating_selecionado")
+    installation.sight(1)
+    day = DAY.isoformat()
+    installation.sql(
+        "INSERT INTO apr_proposal_products (DATA, PROPOSTA, CEDENTE, PRODUTO) VALUES (:day, 1, 'Cliente Um', 'Nota')",
+        day=day,
+    )
+    installation.sql("INSERT INTO apr_daily_summary (DATA) VALUES (:day)", day=day)
+    installation.sql("UPDATE apr_valid_records SET is_bot_processed = 1")
+    return installation
+
+
+def run_of_the_pipeline(installation: Installation) -> None:
+    """A run resolves what the one before found, and finds more."""
+    day = DAY.isoformat()
+    installation.sql(
+        "UPDATE apr_invalid_records SET is_resolved = 1, resolved_at = CURRENT_TIMESTAMP WHERE is_resolved = 0"
+    )
+    for kind in VALIDATION_TYPES:
+        installation.sql(
+            "INSERT INTO apr_invalid_records (DATA, PROPOSTA, CEDENTE, GERENTE, VALIDATION_TYPE, is_resolved)"
+            " VALUES (:day, 1, 'Cliente Um', 'Gerente Um', :kind, 0)",
+            day=day,
+            kind=kind,
+        )
+    installation.sql(
+        "INSERT INTO apr_status_history (DATA, PROPOSTA, CEDENTE, NEW_STATUS, CHANGE_SOURCE)"
+        " VALUES (:day, 1, 'Cliente Um', 'Assinado', 'BOT')",
+        day=day,
+    )
+    installation.sql(
+        "INSERT INTO apr_processing_log (target_date, run_mode, execution_time_seconds) VALUES (:day, 'PRODUCTION', 2)",
+        day=day,
+    )
+
+
 @contextlib.asynccontextmanager
-async def monitored(folder: Path, patients: SqlitePatients) -> AsyncIterator[tuple[str, Endpoint]]:
-    """The stack with services in each state, over HTTP and TLS, and watched tables; gives Prometheus and the endpoint
-    that may change.
+async def monitored(
+    folder: Path, patients: SqlitePatients, proposals: Installation
+) -> AsyncIterator[tuple[str, Endpoint]]:
+    """The stack with services in each state, over HTTP and TLS, watched tables and a pipeline; gives Prometheus and the
+    endpoint that may change.
     """
     authority = Authority()
     ca_file, _ = authority.write(folder, "authority")
@@ -106,12 +158,19 @@ async def monitored(folder: Path, patients: SqlitePatients) -> AsyncIterator[tup
         sources = {
             "clinic": patients.source.model_dump(mode="json", exclude_none=True),
             "gone": {"kind": "sqlite", "path": str(folder / "gone.db")},
+            "proposals": proposals.source.model_dump(mode="json", exclude_none=True),
         }
         config = json.dumps(
             {
                 "state": {"url": f"sqlite:///{folder / 'state.db'}"},
                 "sources": sources,
                 "tables": tables,
+                "apr": {
+                    "source": "proposals",
+                    "interval": "1s",
+                    "timeout": "900ms",
+                    "labels": {"cedente": 1, "gerente": 1, "produto": 1},
+                },
                 "services": {"defaults": times, "checks": checks},
             }
         )
@@ -128,7 +187,12 @@ async def test_every_query_finds_data(tmp_path: Path) -> None:
     patients.sql("DROP TABLE patients", "CREATE TABLE patients (id INTEGER PRIMARY KEY, name TEXT)")
     patients.replace(rows_after(0))
     numbers = itertools.count(1)
-    async with monitored(tmp_path, patients) as (prometheus, changing), httpx.AsyncClient(trust_env=False) as client:
+    proposals = pipeline(tmp_path / "pipeline")
+    run_of_the_pipeline(proposals)
+    async with (
+        monitored(tmp_path, patients, proposals) as (prometheus, changing),
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
 
         async def finds(each: Asked) -> bool:
             answer = await client.post(f"{prometheus}/api/v1/query", data={"query": as_grafana_asks(each.expr)})
@@ -146,6 +210,7 @@ async def test_every_query_finds_data(tmp_path: Path) -> None:
         async def none_is_missing() -> bool:
             nonlocal missing
             patients.replace(rows_after(next(numbers)))
+            run_of_the_pipeline(proposals)
             missing = [each for each in missing if not await finds(each)]
             return not missing
 
