@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from support.certificates import Authority
 from support.fakesnow import FakesnowServer, fakesnow_server
@@ -37,3 +39,17 @@ def fakesnow() -> Iterator[FakesnowServer]:
     """A stand-in for Snowflake for all tests; each makes databases of its own in it."""
     with fakesnow_server() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A test that runs a command sets up logs for the whole process; the next one finds them as they were."""
+    yield
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    root.handlers[:] = [
+        each for each in root.handlers if not isinstance(each.formatter, structlog.stdlib.ProcessorFormatter)
+    ]
+    root.setLevel(logging.WARNING)
+    for name in ("sqlalchemy", "snowflake", "psycopg", "pymysql", "httpx", "httpcore", "asyncio", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
