@@ -16,8 +16,6 @@ from bundle.rules import ROOT, RULE_TESTS, Rule, alerts, all_rules
 SEVERITIES = {"critical", "error", "warning", "info"}
 ANNOTATIONS = {"summary", "resolved_summary", "description", "runbook_url", "dashboard_url"}
 COMPONENTS = {"services", "tables", "apr", "exporter"}
-#: Dashboards that alerts lead to and that are still to come.
-PENDING_DASHBOARDS = {"apr"}
 SCRAPE_INTERVAL = 5
 RUNBOOK_SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
@@ -92,9 +90,6 @@ def test_an_alert_links_to_a_dashboard_that_exists(rule: Rule) -> None:
     uid, variable, label = found.groups()
     dashboards = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "grafana").rglob("*.json")]
     variables = {each["uid"]: {item["name"] for item in each["templating"]["list"]} for each in dashboards}
-    assert PENDING_DASHBOARDS.isdisjoint(variables), "it is there: take it out of PENDING_DASHBOARDS"
-    if uid in PENDING_DASHBOARDS:
-        return
     assert uid in variables
     assert variable == label
     assert variable is None or variable in variables[uid]
