@@ -348,13 +348,13 @@ def now() -> Row:
                 "last seven days. Records that are still open are not in it: look at the oldest open one, too.",
                 [
                     Query(
-                        f"{average('invalid_record_resolution_seconds', LONG, by='validation_type')} / 3600",
+                        average("invalid_record_resolution_seconds", LONG, by="validation_type"),
                         "{{validation_type}}",
                     )
                 ],
                 (8, 9),
                 no_value="Nothing was resolved",
-                unit="h",
+                unit="s",
                 decimals=1,
                 link=ONE_TYPE,
                 names=True,
@@ -517,13 +517,13 @@ def history() -> Row:
                 "Of the records that were resolved in the 24 hours before. No line: none was.",
                 [
                     Query(
-                        f"{average('invalid_record_resolution_seconds', '1d', TYPE, by='validation_type')} / 3600",
+                        average("invalid_record_resolution_seconds", "1d", TYPE, by="validation_type"),
                         "{{validation_type}}",
                     )
                 ],
                 (12, 8),
                 no_value="Nothing was resolved in this time",
-                unit="h",
+                unit="s",
                 decimals=1,
                 colours=TYPE_COLOURS,
                 link=ONE_TYPE,
