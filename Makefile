@@ -8,7 +8,7 @@ DEBIAN_SERVERS := prometheus prometheus-alertmanager mariadb-server postgresql
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down up-demo down-demo test test-all lint format bench docs dashboards lock clean
+.PHONY: help demo up down up-demo down-demo test test-all test-ci lint format bench docs dashboards lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +41,10 @@ test: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run the tests that are quick enough
 test-all: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run all tests
 	@scripts/system-packages $(DEBIAN_SERVERS)
 	$(BIN)/pytest
+
+test-ci: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run the tests but the few that take minutes each
+	@scripts/system-packages $(DEBIAN_SERVERS)
+	$(BIN)/pytest -m "not long"
 
 lint: $(VENV)/dev.stamp ## check style and types
 	$(BIN)/ruff check .

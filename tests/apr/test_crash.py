@@ -177,6 +177,7 @@ def never_fall(highest: list[float], found: list[list[float]]) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_random_200_times(pipeline: Pipeline) -> None:
     random_ = random.Random(7)
     highest: list[float] = [0, 0, 0, 0]

@@ -96,6 +96,7 @@ async def journal(demo: Demo) -> list[tuple[str, str, list[str]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_alerts_and_their_recoveries_arrive_within_four_minutes() -> None:
     require_binary("prometheus")
     require_binary("alertmanager", "prometheus-alertmanager")

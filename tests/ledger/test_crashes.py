@@ -122,6 +122,7 @@ def test_a_file_holds_whole_transactions_after_kills(sqlite_state: State) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_file_holds_whole_transactions_after_200_kills(sqlite_state: State) -> None:
     kills(sqlite_state, 200)
 
