@@ -42,7 +42,7 @@ def plans(installation: Installation, sql: str, parameters: Sequence[object]) ->
         yield from (dict(row) for row in result.mappings())
 
 
-@pytest.fixture(params=[20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.fixture(params=[20_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.long])])
 def history(request: pytest.FixtureRequest) -> int:
     """Rows of the history."""
     return int(request.param)
