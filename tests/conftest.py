@@ -44,12 +44,14 @@ def fakesnow() -> Iterator[FakesnowServer]:
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
     """A test that runs a command sets up logs for the whole process; the next one finds them as they were."""
+    root = logging.getLogger()
+    names = ("sqlalchemy", "snowflake", "psycopg", "pymysql", "httpx", "httpcore", "asyncio", "uvicorn.access")
+    levels = {name: logging.getLogger(name).level for name in names}
     yield
     structlog.reset_defaults()
-    root = logging.getLogger()
     root.handlers[:] = [
         each for each in root.handlers if not isinstance(each.formatter, structlog.stdlib.ProcessorFormatter)
     ]
     root.setLevel(logging.WARNING)
-    for name in ("sqlalchemy", "snowflake", "psycopg", "pymysql", "httpx", "httpcore", "asyncio", "uvicorn.access"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)

@@ -331,6 +331,7 @@ def fill(ledger: Ledger) -> None:
 def test_export(rounds: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], opened: Open) -> None:
     ledger = opened(State.model_validate({"url": f"sqlite:///{tmp_path / 'state.db'}"}), Things.schema)
     fill(ledger)
+    capsys.readouterr()
     assert rounds("ledger", "export", "--format=json") == 0
     out = capsys.readouterr().out
     assert ledger.salt not in out
