@@ -100,6 +100,7 @@ async def running(folder: Path, factor: float, tiers: dict[str, str]) -> AsyncIt
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_worst_case_in_production(tmp_path: Path) -> None:
     """A service that takes requests and never answers, which costs a probe its whole timeout: the slowest to see."""
     async with running(tmp_path, 1, {"api": "core"}) as stack:
