@@ -15,7 +15,7 @@ from rounds.tables.growth import enlarge
 from rounds.tables.plan import identify, known_plan, make_plan, resolve
 from rounds.tables.record import Identity, Reason, Record
 from rounds.tables.spool import Spool
-from rounds.tables.strategy import Findings
+from rounds.tables.strategy import Findings, Strategy
 
 
 def check(watched: WatchedTable, session: Session, ledger: Ledger, now: float) -> Record:
@@ -47,7 +47,7 @@ def check(watched: WatchedTable, session: Session, ledger: Ledger, now: float) -
             return record.store(connection, news)
     identity = dataclasses.replace(identity, canary=dialect.canary())
     with Spool(ledger.folder) as spool:
-        strategy = Digests(dialect, ledger, watched.name, spool, watched.journal_max)
+        strategy: Strategy = Digests(dialect, ledger, watched.name, spool, watched.journal_max)
         reason = _incomparable(known, identity) if known else None
         plan, findings = None, None
         if known and reason in (None, "schema"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import groupby, islice
 from typing import Any, ClassVar
 
@@ -60,14 +61,17 @@ class ComposedDialect(Dialect):
     #: Whether a bucket is sent as one string, which saves the driver's work for each row.
     packs: ClassVar[bool] = False
 
-    @property
-    @abstractmethod
+    #: The parts of the table's name.
+    _parts: Sequence[str]
+
+    @cached_property
     def relation(self) -> str:
         """The table's name, quoted."""
+        return ".".join(map(self.quote, self._parts))
 
-    @abstractmethod
     def quote(self, name: str) -> str:
         """A name, quoted, as it stands in a statement."""
+        return '"' + name.replace('"', '""') + '"'
 
     @abstractmethod
     def key_hash(self, key: Sequence[Column]) -> str:

@@ -8,7 +8,6 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import cached_property
 
 from rounds.databases.session import Session
 from rounds.errors import CollectorError
@@ -179,11 +178,6 @@ class MariadbDialect(ComposedDialect):
         return Pairs(numbers[0::2], numbers[1::2])
 
     # --- expressions ----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def relation(self) -> str:
-        """The table's name, quoted."""
-        return ".".join(map(self.quote, self._parts))
 
     def quote(self, name: str) -> str:
         """A name, quoted."""

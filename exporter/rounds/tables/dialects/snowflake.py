@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import cached_property
 
 from rounds.databases.session import Session
 from rounds.errors import CollectorError
@@ -75,15 +74,6 @@ class SnowflakeDialect(ComposedDialect):
         return hashlib.sha256(repr([int(value) for value in row]).encode()).hexdigest()[:16]
 
     # --- expressions ----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def relation(self) -> str:
-        """The table's name, quoted."""
-        return ".".join(map(self.quote, self._parts))
-
-    def quote(self, name: str) -> str:
-        """A name, quoted."""
-        return '"' + name.replace('"', '""') + '"'
 
     def key_hash(self, key: Sequence[Column]) -> str:
         """A keyed hash of the key."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +118,6 @@ class SqliteDialect(ComposedDialect):
         return value
 
     # --- expressions ----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def relation(self) -> str:
-        """The table's name, quoted."""
-        return ".".join(map(self.quote, self._parts))
-
-    def quote(self, name: str) -> str:
-        """A name, quoted."""
-        return '"' + name.replace('"', '""') + '"'
 
     def key_hash(self, key: Sequence[Column]) -> str:
         """A keyed hash of the key."""
