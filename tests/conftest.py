@@ -14,6 +14,12 @@ from support.mariadb import MariadbServer, mariadb_server
 from support.postgresql import PostgresqlServer, postgresql_server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     """A certificate authority that nobody else trusts."""

@@ -24,6 +24,7 @@ from rounds.apr.metrics import TABLES
 from rounds.apr.writing.history import backfill_history, proposals_without_history
 from support.apr import DAY, Installation, mariadb_installation
 from support.mariadb import MariadbServer
+from support.waiting import eventually
 
 #: By the function that is replaced. What shows progress is new.
 PARAMETERS = {
@@ -590,8 +591,8 @@ def test_a_run_waits_for_another_that_writes(on_mariadb: Installation, monkeypat
     with on_mariadb.engine.connect() as other:
         other.execute(text(f"SELECT GET_LOCK({lock}, 0)"))
         thread.start()
-        while on_mariadb.one("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'User lock'") == 0:
-            assert thread.is_alive()
+        waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'User lock'"
+        assert eventually(lambda: on_mariadb.one(waiting) == 1)
         monkeypatch.setattr("rounds.apr.writing.work._LOCK_WITHIN", 0)
         with Session(on_mariadb.engine) as session, pytest.raises(apr.WriteFailed, match="another run"):
             apr.track_status_changes(session, DAY)
@@ -599,6 +600,16 @@ def test_a_run_waits_for_another_that_writes(on_mariadb: Installation, monkeypat
         other.execute(text(f"DO RELEASE_LOCK({lock})"))
     thread.join()
     assert counts == [1]
+
+
+# InnoDB's tables in information_schema are renewed only once nobody has read them for 0.1 s, so that a loop that asks
+# without a pause sees the same for ever.
+BEYOND_THE_CACHE = 0.15
+
+
+def transactions(installation: Installation, state: str | None = None) -> int:
+    where = f" WHERE trx_state = '{state}'" if state else ""
+    return int(installation.one(f"SELECT COUNT(*) FROM information_schema.INNODB_TRX{where}"))
 
 
 def test_rows_that_are_about_to_be_committed_are_waited_for(on_mariadb: Installation) -> None:
@@ -614,15 +625,10 @@ def test_rows_that_are_about_to_be_committed_are_waited_for(on_mariadb: Installa
 
         threads = [threading.Thread(target=log_by, args=[session]) for session in (first, second)]
         threads[0].start()
-        waiting = "SELECT COUNT(*) FROM information_schema.INNODB_TRX"
-        while (
-            on_mariadb.one(waiting) < 1
-            or on_mariadb.one("SELECT IS_FREE_LOCK(CONCAT('rounds-apr-', SHA1(DATABASE())))") == 0
-        ):
-            pass
+        free = "SELECT IS_FREE_LOCK(CONCAT('rounds-apr-', SHA1(DATABASE())))"
+        assert eventually(lambda: transactions(on_mariadb) == 1 and on_mariadb.one(free) == 1, every=BEYOND_THE_CACHE)
         threads[1].start()
-        while on_mariadb.one(f"{waiting} WHERE trx_state = 'LOCK WAIT'") == 0:
-            pass
+        assert eventually(lambda: transactions(on_mariadb, "LOCK WAIT") == 1, every=BEYOND_THE_CACHE)
         commits.set()
         for thread in threads:
             thread.join()
@@ -656,8 +662,7 @@ def test_a_lost_deadlock_is_tried_again_unless_more_was_lost(on_mariadb: Install
         bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA > '2026-03-10'"))
         bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA = '2026-03-06' AND PROPOSTA = 2"))
         thread.start()
-        while on_mariadb.one("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'") == 0:
-            pass
+        assert eventually(lambda: transactions(on_mariadb, "LOCK WAIT") == 1, every=BEYOND_THE_CACHE)
         bot.execute(text("UPDATE apr_valid_records SET is_processado = 1 WHERE DATA = '2026-03-06' AND PROPOSTA = 0"))
         bot.commit()
     thread.join()

@@ -22,6 +22,7 @@ from support.databases import SqliteFiles, databases_for
 from support.fakesnow import FakesnowServer
 from support.mariadb import MariadbServer
 from support.postgresql import PostgresqlServer
+from support.waiting import eventually
 
 ODD = "{p@:/?#%\"'$\\} é€😀 x"
 #: What stands in rows, statements and settings of these tests, and must be in no message.
@@ -253,9 +254,8 @@ def test_a_connection_that_is_killed_in_the_middle_of_a_statement(place: tuple[A
 
     thread = threading.Thread(target=work)
     thread.start()
-    end = time.monotonic() + 5
-    while not (rows := server.sql(find)) and time.monotonic() < end:
-        time.sleep(0.02)
+    assert eventually(lambda: bool(server.sql(find)))
+    rows = server.sql(find)
     server.sql(f"KILL {rows[0][0]}" if kind == "mariadb" else f"SELECT pg_terminate_backend({rows[0][0]})")
     thread.join(5)
     assert [error.reason for error in found] == ["connect"], found

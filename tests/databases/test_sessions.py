@@ -21,6 +21,7 @@ from rounds.databases.session import Session
 from rounds.errors import CollectorError
 from rounds.sources import Source
 from support.databases import SqliteFiles, databases_for
+from support.waiting import eventually
 
 KINDS = ("mariadb", "postgresql", "sqlite", "snowflake")
 #: Never ends by itself, where ``{t}`` has three rows.
@@ -60,15 +61,6 @@ class Place:
     def nothing_left(self) -> bool:
         """Whether the server has no session of ours any more, within some seconds."""
         return eventually(lambda: self.server.open_sessions(self.database) == 0)
-
-
-def eventually(condition: Callable[[], bool], within: float = 5.0) -> bool:
-    end = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.fixture(params=KINDS)
