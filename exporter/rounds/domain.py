@@ -31,6 +31,8 @@ class Job:
         interval: seconds from one start to the next.
         timeout: the deadline of a run in seconds.
         stale_after: seconds for which the last samples are kept while runs fail.
+        pace: seconds from the start just made to the next, asked after each run that succeeded; not longer than
+            ``interval``, which holds when it is absent.
         collect: makes a whole new set of families. Raises CollectorError where it can tell the reason.
         found: what the last run found, in a few words for people: no secret, nothing of a patient.
         source: the configured source that it reads, for logs and pages.
@@ -46,6 +48,7 @@ class Job:
     found: Callable[[], str] | None = None
     source: str = ""
     initial: Sequence[Family] = ()
+    pace: Callable[[], float] | None = None
 
 
 class Domain(ABC):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from rounds.apr.domain import Apr
 from rounds.domain import Domain
 from rounds.services.domain import Services
+from rounds.syncs.domain import Syncs
 from rounds.tables.domain import Tables
 
 
 def all_domains() -> list[Domain]:
     """Fresh domains, in the order of their sections."""
-    return [Tables(), Apr(), Services()]
+    return [Tables(), Apr(), Services(), Syncs()]

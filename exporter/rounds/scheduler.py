@@ -142,10 +142,11 @@ class Scheduler:
             entry.status.next_run = self._clock() + max(wait, 0)
             await asyncio.sleep(wait)
             await self._run(entry)
-            pause = backoff(interval, entry.failures, entry.status.reason)
-            missed = max(0, int((loop.time() - entry.due) // interval))
+            step = entry.job.pace() if entry.job.pace and not entry.failures else interval
+            pause = backoff(step, entry.failures, entry.status.reason)
+            missed = max(0, int((loop.time() - entry.due) // step))
             entry.status.skipped += missed
-            entry.due += max(pause, (missed + 1) * interval)
+            entry.due += max(pause, (missed + 1) * step)
 
     async def _run(self, entry: _Entry) -> None:
         job, status = entry.job, entry.status

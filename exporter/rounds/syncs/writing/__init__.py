@@ -1,0 +1,1 @@
+"""What a program that syncs writes into its log."""
