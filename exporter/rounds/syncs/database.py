@@ -7,10 +7,11 @@ the database, as that reads the whole table in one of the three kinds or the oth
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, TypeAlias
@@ -229,17 +230,21 @@ class DatabaseLog(Log):
                     if found.started is None or found.started >= since:
                         yield found
 
-    def glimpses(self, since: float) -> Iterator[Glimpse]:
+    def glimpses(self, since: float, limit: int = 100_000) -> Iterator[Glimpse]:
         """As in Log, those without a time first. Exact: of the others none began earlier."""
         timeless = (self._dialect.timeless(), ())
         yield from self._glimpses(timeless, f" LIMIT {MOST_TIMELESS:d}")
-        found: Iterable[Glimpse] = itertools.chain.from_iterable(
-            self._glimpses(each, f" ORDER BY {self._start}") for each in self._dialect.begun(since)
-        )
-        if self._layout.storage in ("text", "any"):
-            # Texts of one time sort by how they are spelt.
-            found = sorted(found, key=lambda each: each.started or 0)
-        yield from (each for each in found if each.started is None or each.started >= since)
+        ranges = self._dialect.begun(since)
+        if self._layout.storage not in ("text", "any"):
+            for each in ranges:
+                yield from self._begun(each, since, limit)
+            return
+        # Texts of one time sort by how they are spelt, and numbers apart from them.
+        found = [list(self._begun(each, since, limit)) for each in ranges]
+        through = min((some[-1].started or 0 for some in found if len(some) == limit), default=math.inf)
+        for one in sorted(itertools.chain.from_iterable(found), key=lambda one: one.started or 0):
+            if (one.started or 0) <= through:
+                yield one
 
     def records(self, ids: Sequence[str]) -> Iterator[Record]:
         """As in Log, in any order."""
@@ -259,6 +264,20 @@ class DatabaseLog(Log):
 
     def _record(self, row: Row) -> Record:
         return record(dict(zip(self._names, row, strict=True)), self._zone)
+
+    def _begun(self, condition: Condition, since: float, limit: int) -> Iterator[Glimpse]:
+        """Of these rows those that did begin at this time or later, as many as are wanted if there are so many."""
+        offset, left = 0, limit
+        while left > 0:
+            count = 0
+            for one in self._glimpses(condition, f" ORDER BY {self._start} LIMIT {limit:d} OFFSET {offset:d}"):
+                count += 1
+                if left > 0 and (one.started is None or one.started >= since):
+                    left -= 1
+                    yield one
+            if count < limit:
+                return
+            offset += limit
 
     def _glimpses(self, condition: Condition, order: str) -> Iterator[Glimpse]:
         for identity, started, status in self._select(_GLIMPSE, condition, order):

@@ -17,6 +17,7 @@ LONGEST = 65_536
 #: Values of an error's JSON document that are looked at, and how deep.
 _VALUES = 1000
 _DEPTH = 6
+_LONGEST_TYPE = 64
 
 _TYPES: Mapping[str, ErrorClass] = {
     **{name: name for name in ERROR_CLASSES},
@@ -26,7 +27,9 @@ _TYPES: Mapping[str, ErrorClass] = {
     "network_error": "network",
 }
 #: Before a status code or behind it stands what makes it one; a patient may be number 401.
-_BEFORE = r"(?:^\W{0,3}|\b(?:https?(?:/[\d.]{1,3})?|status|status[ _]?code|code|error|response|returned|got|api)\W{1,4})"
+_BEFORE = (
+    r"(?:^\W{0,3}|\b(?:https?(?:/[\d.]{1,3})?|status|status[ _]?code|code|error|response|returned|got|api)\W{1,4})"
+)
 _BEHIND = r"(?=\W{1,3}(?:client|server|error|unauthori[sz]ed|forbidden|too many|bad gateway|service|gateway))"
 
 
@@ -34,37 +37,56 @@ def _code(codes: str) -> str:
     return rf"{_BEFORE}(?:{codes})\b|\b(?:{codes})\b{_BEHIND}"
 
 
-#: The first that fits. What a database says of its constraints quotes values, so it comes before what looks for words
-#: that a value may hold.
-_PATTERNS: tuple[tuple[ErrorClass, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE | re.ASCII))
-    for kind, pattern in (
+#: Classes and what their texts hold; the first that fits. What a database says of its constraints quotes values, so it
+#: comes before what looks for words that a value may hold.
+_TEXTS: tuple[tuple[ErrorClass, tuple[str, ...]], ...] = (
+    (
+        "constraint",
         (
-            "constraint",
-            r"duplicate (?:key|entry)|\bviolat(?:es|ed|ion)\b|(?:integrity|constraint|uniqueviolation|foreignkeyviolation"
-            r"|notnullviolation)_?error|\b(?:unique|foreign key|check|not null) constraint|uniqueviolation",
+            r"duplicate (?:key|entry)",
+            r"\bviolat(?:es|ed|ion)\b",
+            r"(?:integrity|constraint)_?error",
+            r"(?:unique|foreignkey|notnull|check)violation",
+            r"\b(?:unique|foreign key|check|not null) constraint",
         ),
-        ("config", r"no service config|sync(?:ing)?(?: is)? disabled|no credentials|no api[ _]key|not configured"),
-        ("rate_limit", rf"{_code('429')}|\brate[ _-]?limit|too many requests"),
+    ),
+    ("config", (r"no service config", r"sync(?:ing)?(?: is)? disabled", r"no credentials", r"no api[ _]key")),
+    ("rate_limit", (_code("429"), r"\brate[ _-]?limit", r"too many requests")),
+    (
+        "auth",
         (
-            "auth",
-            rf"{_code('401|403')}|\bunauthori[sz]ed\b|\bforbidden\b|\bauthentication (?:failed|error|required)"
-            r"|\b(?:invalid|expired|revoked|bad|wrong) (?:api[ _-]?)?(?:key|token|credentials?|password)\b",
+            _code("401|403"),
+            r"\bunauthori[sz]ed\b",
+            r"\bforbidden\b",
+            r"\bauthentication (?:failed|error|required)",
+            r"\b(?:invalid|expired|revoked|bad|wrong) (?:api[ _-]?)?(?:key|token|credentials?|password)\b",
         ),
-        ("config", r"\b(?:missing|invalid) (?:config|credentials|setting|api[ _]key)|credentials (?:are )?missing"),
-        ("timeout", rf"{_code('408|504')}|time[ _-]?out|timed[ -]out"),
+    ),
+    ("config", (r"not configured", r"\bmissing (?:config|credentials|setting|api[ _]key)", r"credentials missing")),
+    ("timeout", (_code("408|504"), r"time[ _-]?out", r"timed[ -]out")),
+    (
+        "network",
         (
-            "network",
-            rf"{_code('502|503')}|connect(?:ion|error)|\bnetwork\b|\bdns\b|getaddrinfo|name resolution|unreachable"
-            r"|name or service not known|server disconnected|\bssl\b|\btls\b|broken pipe",
+            _code("502|503"),
+            r"connect(?:ion|error)",
+            r"\bnetwork\b",
+            r"\bdns\b",
+            r"getaddrinfo",
+            r"name resolution",
+            r"name or service not known",
+            r"unreachable",
+            r"server disconnected",
+            r"\b(?:ssl|tls)\b",
+            r"broken pipe",
         ),
-    )
+    ),
 )
+_PATTERNS = tuple((kind, re.compile("|".join(texts), re.IGNORECASE | re.ASCII)) for kind, texts in _TEXTS)
 
 
 def class_of_type(error_type: object) -> ErrorClass | None:
     """The class that a program itself names; None where it is none."""
-    return _TYPES.get(error_type.strip().lower()) if isinstance(error_type, str) and len(error_type) < 64 else None
+    return _TYPES.get(error_type[:_LONGEST_TYPE].strip().lower()) if isinstance(error_type, str) else None
 
 
 def classify(metadata: Mapping[str, Any], details: Any) -> ErrorClass:

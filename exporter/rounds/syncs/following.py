@@ -1,24 +1,22 @@
 """One look at a log: which rows are new, which have ended since, which are gone.
 
-Rows have no order to go by: ids may be random, starts come late and in another clock's time, and a row changes for hours
-after it was written. So all rows of the last hours are glimpsed at each look, and those that were not seen before are
-read. Rows that have not ended are asked for by their ids from then on, however old they become.
+Rows have no order to go by: ids may be random, starts come late and in another clock's time, and a row changes for
+hours after it was written. So all rows of the last hours are glimpsed at each look, and those that were not seen before
+are read. Rows that have not ended are asked for by their ids from then on, however old they become.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
-from typing import cast
 
 from rounds.ledger.tally import Tally
 from rounds.syncs import metrics
 from rounds.syncs.config import Sync
 from rounds.syncs.facts import Facts, Past, storable
 from rounds.syncs.knowledge import Key, Knowledge, Row, kept_status
-from rounds.syncs.log import Glimpse, Log, Record
+from rounds.syncs.log import Log, Record
 from rounds.syncs.organizations import label_of, labelled, operation_of, organization_of
 from rounds.syncs.runs import Run, hashed, interpret, row_hash
 from rounds.syncs.states import FAILED, OTHER, PROBLEMS, RESULTS
@@ -124,20 +122,14 @@ class Following:
         Returns:
             these and all hashes that were glimpsed.
         """
-        known, new, glimpsed, fresh = self._known, {}, set(), 0
-        with closing(cast(Iterator[Glimpse], log.glimpses(known.since))) as glimpses:
-            for glimpse in glimpses:
-                if self._is_old(glimpse.started):
-                    continue
-                each = row_hash(glimpse.id, glimpse.started)
-                row = known.rows.get(each)
-                if row is not None and (row.id is not None or row.status == kept_status(glimpse.status)):
-                    glimpsed.add(each)
-                    continue
-                fresh += 1
-                if fresh > NEW_ROWS:
-                    break
-                glimpsed.add(each)
+        known, new, glimpsed = self._known, {}, set()
+        for glimpse in log.glimpses(known.since, len(known.rows) + NEW_ROWS):
+            if self._is_old(glimpse.started):
+                continue
+            each = row_hash(glimpse.id, glimpse.started)
+            row = known.rows.get(each)
+            glimpsed.add(each)
+            if row is None or (row.id is None and row.status != kept_status(glimpse.status)):
                 new[each] = glimpse.id
         return new, glimpsed
 
@@ -146,9 +138,7 @@ class Following:
         known = self._known
         each = row_hash(record.id, record.started)
         row = known.rows.get(each)
-        run = interpret(
-            record, self.now, seen=row.seen if row else self.now, running_totals=self._sync.running_totals
-        )
+        run = interpret(record, self.now, seen=row.seen if row else self.now, running_totals=self._sync.running_totals)
         key = self._key(run)
         facts = known.facts.get(key)
         told = facts.of(each) if facts else None
@@ -156,7 +146,7 @@ class Following:
             if told is not None and run.ended:  # a newest run that is read again, older than what is looked for
                 known.set_facts(key, facts.with_run(run) if facts else None)
                 return
-            row = Row(record.started, self.now, _GONE, None, told is not None or not self._counting and run.ended)
+            row = Row(record.started, self.now, _GONE, None, told is not None or (not self._counting and run.ended))
         problems = sum(1 << PROBLEMS.index(problem) for problem in run.problems)
         self._reject(problems & ~row.problems)
         if run.ended and not row.counted and self._counting:

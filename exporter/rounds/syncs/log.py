@@ -86,8 +86,8 @@ class Log(ABC):
         """
 
     @abstractmethod
-    def glimpses(self, since: float) -> Iterator[Glimpse]:
-        """Rows that began at this time or later, and some that have no time; from the oldest to the newest.
+    def glimpses(self, since: float, limit: int = 100_000) -> Iterator[Glimpse]:
+        """At most so many rows that began at this time or later, from the oldest on; and some that have no time.
 
         Conservative: rows that began up to a day earlier may come too.
         """

@@ -1,16 +1,17 @@
-"""What a row of a log means. Pure functions; nothing of a row's texts gets through but what is mapped to a closed set."""
+"""What a row of a log means. Nothing of its texts gets through but what is mapped to a closed set."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC
+from typing import Any, TypeVar
 
 from rounds.syncs.failures import classify
 from rounds.syncs.log import Record
+from rounds.syncs.rows import unix
 from rounds.syncs.states import ENDED, FAILED, STEPS, ErrorClass, Problem, State, Step
 from rounds.syncs.steps import step_of
 
@@ -33,6 +34,8 @@ _WRITER = "rounds"
 _COUNT_LIMIT = 2**53
 _BEFORE_STORING = STEPS[: STEPS.index("storing_patients")]
 _LONGEST_NUMBER = 20
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -134,49 +137,25 @@ def interpret(record: Record, now: float, *, seen: float, running_totals: Contai
         seen: when the row was first seen, which stands for times that it does not have.
         running_totals: operations whose programs write counts of all their runs together.
     """
-    metadata, problems = record.metadata, set(record.problems)
-
-    def past(moment: float | None) -> float | None:
-        if moment is None or moment <= now + _AHEAD:
-            return moment
-        problems.add("bad_time")
-        return None
-
-    def natural(value: object) -> int | None:
-        count = _natural(value)
-        if count is None and value is not None:
-            problems.add("bad_count")
-        return count
-
-    started, completed, updated = past(record.started), past(record.completed), past(record.updated)
-    stamp = _moment(metadata.get("timestamp"))
-    if stamp is None and metadata.get("timestamp") is not None:
-        problems.add("bad_time")
-    stamp = past(stamp)
-
+    metadata, check = record.metadata, _Check(record, now)
+    own = metadata.get("writer") == _WRITER
+    counted = own or record.operation not in running_totals
+    started, completed, updated = map(check.past, (record.started, record.completed, record.updated))
+    stamp = check.stamp(metadata.get("timestamp"))
     status = state_of(record.status)
     ended = status in ENDED and (status != "other" or record.completed is not None)
     if status == "other":
-        problems.add("unknown_status")
+        check.problems.add("unknown_status")
     if completed is not None and started is not None and completed < started:
         # One of them is of another clock, and nobody knows which.
-        problems.add("negative_duration")
+        check.problems.add("negative_duration")
         completed = None
-
-    processed, succeeded, failed = natural(record.processed), natural(record.succeeded), natural(record.failed)
-    if status == "completed" and failed:
+    counts = Counts(*map(check.natural, (record.processed, record.succeeded, record.failed)))
+    if status == "completed" and counts.failed:
         status = "partial"
-    own = metadata.get("writer") == _WRITER
-    found = natural(metadata.get("patients_found"))
-    if found is None:
-        found = natural(metadata.get("total_patients"))
-    deleted = natural(metadata.get("patients_deleted"))
-    if deleted is None:
-        deleted = natural(metadata.get("patients_deactivated"))
-    counted = own or record.operation not in running_totals
-    counts = Counts(processed, succeeded, failed) if ended and counted else None
-    live = None if ended else _live(metadata, natural, Counts(processed, succeeded), counted=counted, own=own)
-    times = [stamp, updated, started, seen] if not ended else [completed, stamp, updated, started, seen]
+    found = _first(*(check.natural(metadata.get(name)) for name in ("patients_found", "total_patients")))
+    deleted = _first(*(check.natural(metadata.get(name)) for name in ("patients_deleted", "patients_deactivated")))
+    said = _first(stamp, updated, started, seen) if not ended else _first(completed, stamp, updated, started, seen)
     return Run(
         row=row_hash(record.id, record.started),
         id=record.id,
@@ -184,18 +163,48 @@ def interpret(record: Record, now: float, *, seen: float, running_totals: Contai
         operation=record.operation,
         state=status,
         ended=ended,
-        at=next(each for each in (started, completed, updated, seen) if each is not None),
+        at=_first(started, completed, updated, seen) or 0.0,
         started=started,
-        said=min(now, next(each for each in times if each is not None)),
+        said=min(now, said or 0.0),
         duration=completed - started if ended and completed is not None and started is not None else None,
-        counts=counts,
+        counts=counts if ended and counted else None,
         found=found,
         deleted=deleted,
         error=_error(status, record),
-        live=live,
-        problems=frozenset(problems),
-        mark=hashed(*map(repr, (status, record.completed, processed, succeeded, failed, found, deleted))),
+        live=None if ended else _live(metadata, check, counts, counted=counted, own=own),
+        problems=frozenset(check.problems),
+        mark=hashed(*map(repr, (status, record.completed, counts, found, deleted))),
     )
+
+
+class _Check:
+    """Lets through what makes sense, and notes what does not."""
+
+    def __init__(self, record: Record, now: float) -> None:
+        self.problems: set[Problem] = set(record.problems)
+        self._now = now
+
+    def past(self, moment: float | None) -> float | None:
+        if moment is None or moment <= self._now + _AHEAD:
+            return moment
+        self.problems.add("bad_time")
+        return None
+
+    def stamp(self, value: object) -> float | None:
+        """A time as programs write it into ``metadata``: in UTC, unless it says otherwise."""
+        moment = unix(value, UTC) if isinstance(value, str) else None
+        if moment is None and value is not None:
+            self.problems.add("bad_time")
+        return self.past(moment)
+
+    def natural(self, value: object) -> int | None:
+        """A count, however JSON has it."""
+        number = _number(value)
+        if number is not None and number == int(number) and 0 <= number < _COUNT_LIMIT:
+            return int(number)
+        if value is not None:
+            self.problems.add("bad_count")
+        return None
 
 
 def _error(status: State, record: Record) -> ErrorClass | None:
@@ -204,32 +213,28 @@ def _error(status: State, record: Record) -> ErrorClass | None:
     return "timeout" if status == "timeout" else classify(record.metadata, record.details)
 
 
-def _live(
-    metadata: Mapping[str, Any], natural: Callable[[object], int | None], counts: Counts, *, counted: bool, own: bool
-) -> Live:
+def _live(metadata: Mapping[str, Any], check: _Check, counts: Counts, *, counted: bool, own: bool) -> Live:
     step = step_of(metadata.get("step"))
     reported = _number(metadata.get("progress_percent"))
     reported = reported / 100 if reported is not None else None
     if step is None:  # such a row has counts alone: what was found, and what is stored
-        return Live(reported=reported, total=counts.processed or None, processed=counts.succeeded) if counted else Live()
-    page, pages = natural(metadata.get("current_page")), natural(metadata.get("total_pages"))
+        return (
+            Live(reported=reported, total=counts.processed or None, processed=counts.succeeded) if counted else Live()
+        )
+    page, pages = check.natural(metadata.get("current_page")), check.natural(metadata.get("total_pages"))
     if page is None or pages is None or not (pages > page or own):
         # The existing program writes the current page there, as it looks for a field that the API does not send.
         pages = None
-    total = natural(metadata.get("total_patients"))
-    if total is None:
-        total = natural(metadata.get("patients_found"))
+    total = _first(*(check.natural(metadata.get(name)) for name in ("total_patients", "patients_found")))
     # The columns hold something else in each step.
-    processed = natural(metadata.get("patients_processed")) if step == "storing_patients" else None
-    if counted and step in _BEFORE_STORING:
+    processed = check.natural(metadata.get("patients_processed")) if step == "storing_patients" else None
+    if step in _BEFORE_STORING:
         processed = 0
-    return Live(step, reported, page, pages, total, processed)
+    return Live(step, reported, page, pages, total, processed) if counted else Live(step, reported, page, pages)
 
 
-def _natural(value: object) -> int | None:
-    """A count, however JSON has it; None where it is none."""
-    number = _number(value)
-    return int(number) if number is not None and number == int(number) and 0 <= number < _COUNT_LIMIT else None
+def _first(*values: Number | None) -> Number | None:
+    return next((value for value in values if value is not None), None)
 
 
 def _number(value: object) -> float | None:
@@ -243,15 +248,4 @@ def _number(value: object) -> float | None:
     try:
         return float(value) if math.isfinite(value) else None
     except OverflowError:
-        return None
-
-
-def _moment(value: object) -> float | None:
-    """A time as programs write it into ``metadata``: in UTC, unless it says otherwise."""
-    if not isinstance(value, str) or len(value) > 64:
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
         return None
