@@ -228,7 +228,7 @@ def test_a_completed_run_of_no_record_divides_by_nothing(log: MemoryLog, watch: 
 
 
 def test_a_success_of_which_the_server_kept_nothing_is_told_as_it_is(log: MemoryLog, watch: Watch) -> None:
-    """The reader cannot know of a transaction that was rolled back; it must not make anything better than it is told."""
+    """The reader cannot know of a transaction that was rolled back; nothing is made better than it is told."""
     run = log.put()
     log.complete(run, processed=650, succeeded=12, failed=638)
     found = watch.look()
@@ -318,5 +318,7 @@ def test_the_last_progress_is_when_something_changed(log: MemoryLog, watch: Watc
     log.change(run, metadata={"step": "fetching_patients", "current_page": 5, "progress_percent": 3})
     assert watch.look().one("run_last_progress_timestamp_seconds") == changed
     log.change(run, metadata={})
-    assert watch.look().one("run_last_progress_timestamp_seconds") == changed, "a document that is not there for a moment"
+    assert watch.look().one("run_last_progress_timestamp_seconds") == changed, (
+        "a document that is not there for a moment"
+    )
     assert watch.look().one("run_step", step="fetching_patients") == 1

@@ -130,12 +130,12 @@ def test_a_text_of_megabytes_takes_no_time() -> None:
 def test_durations_and_times_that_make_no_sense() -> None:
     assert run_of().duration == 45
     backwards = run_of(completed_at=NOON - 3 * 3600)
-    assert (backwards.duration, backwards.problems) == (None, {"negative_duration"})
+    assert (backwards.duration, backwards.problems) == (None, frozenset({"negative_duration"}))
     assert backwards.said == NOON - 60, "an end before the start is none"
     ahead = run_of(completed_at=NOON + 3 * 3600)
-    assert (ahead.duration, ahead.problems, ahead.ended) == (None, {"bad_time"}, True)
+    assert (ahead.duration, ahead.problems, ahead.ended) == (None, frozenset({"bad_time"}), True)
     early = run_of(started_at=NOON + 600)
-    assert (early.started, early.duration, early.problems) == (None, None, {"bad_time"})
+    assert (early.started, early.duration, early.problems) == (None, None, frozenset({"bad_time"}))
     slightly = run_of(started_at=NOON + 60, completed_at=NOON + 70)
     assert (slightly.duration, slightly.problems) == (10, frozenset())
     for status in ("completed", "skipped", "timeout", "failed"):
@@ -150,7 +150,12 @@ def test_the_last_word() -> None:
     assert said() == NOON - 60
     assert said(updated_at=NOON - 9) == NOON - 9
     # Programs write UTC, with and without saying so.
-    for text in ("2023-11-14T22:13:10", "2023-11-14T22:13:10+00:00", "2023-11-14T22:13:10Z", "2023-11-15T01:13:10+03:00"):
+    for text in (
+        "2023-11-14T22:13:10",
+        "2023-11-14T22:13:10+00:00",
+        "2023-11-14T22:13:10Z",
+        "2023-11-15T01:13:10+03:00",
+    ):
         assert said(updated_at=NOON - 9, metadata={"timestamp": text}) == NOON - 10
     assert said(metadata={"timestamp": "yesterday"}) == NOON - 60
     assert said(started_at=None) == NOON
@@ -163,7 +168,7 @@ def test_found_and_deleted() -> None:
     assert run_of(metadata={"patients_deactivated": 7}).deleted == 7
     for bad in (-1, "many", 1.5, 1e300, float("inf"), True, [1], 2**70):
         run = run_of(metadata={"patients_found": bad})
-        assert (run.found, run.problems) == (None, {"bad_count"}), bad
+        assert (run.found, run.problems) == (None, frozenset({"bad_count"})), bad
 
 
 def test_counts_of_running_totals_are_left_out() -> None:
@@ -226,8 +231,21 @@ _JSON = st.recursive(
     max_leaves=8,
 )
 _KEYS = st.sampled_from(
-    ["step", "timestamp", "progress_percent", "current_page", "total_pages", "patients_found", "patients_processed"]
-    + ["total_patients", "patients_deleted", "error", "errors", "error_type", "writer"]
+    [
+        "step",
+        "timestamp",
+        "progress_percent",
+        "current_page",
+        "total_pages",
+        "patients_found",
+        "patients_processed",
+        "total_patients",
+        "patients_deleted",
+        "error",
+        "errors",
+        "error_type",
+        "writer",
+    ]
 )
 _VALUES = st.none() | st.integers() | st.floats() | st.text(max_size=12) | st.binary(max_size=6)
 
