@@ -71,12 +71,18 @@ class _Dialect(ABC):
         """An expression for a column's value that every driver can read, whatever is in it; texts cut to size."""
 
     @abstractmethod
-    def timeless(self) -> str:
-        """A condition for rows that have no time, or none that makes sense, as far as an index finds them."""
+    def senseless(self) -> str:
+        """What can be said of times that make no sense and that an index finds, empty where there are none."""
 
     @abstractmethod
     def key(self, identity: str) -> Sequence[object]:
         """What an id is compared with: nothing where no row can have it."""
+
+    def timeless(self) -> list[Condition]:
+        """Conditions for rows that have no time, or one that makes no sense, as far as an index finds them."""
+        column = self.column("started_at")
+        absent = "IS NULL" if self._layout.columns["started_at"].nullable else ""
+        return [(f"{column} {each}", ()) for each in (absent, self.senseless()) if each]
 
     def begun(self, since: float) -> list[Condition]:
         """Conditions for ranges of the index that together have all rows which began at this time or later.
@@ -99,18 +105,14 @@ class _Dialect(ABC):
 
 class _Postgresql(_Dialect):
     def value(self, name: str) -> str:
+        column = self.column(name)
+        if name in TIMES and self._catalogue.storage(self._layout.columns[name]) == "number":
+            return f"least(greatest({column}, -1), 1e12)::float8"  # as a numeric may be larger than any float
         # As text: drivers refuse times beyond the year 9999, and numbers with too many digits in JSON.
-        return f"left({self.column(name)}::text, {_LENGTHS.get(name, LONGEST_TEXT)})"
+        return f"left({column}::text, {_LENGTHS.get(name, LONGEST_TEXT)})"
 
-    def timeless(self) -> str:
-        column = self.column("started_at")
-        match self._layout.storage:
-            case "aware" | "naive":
-                return f"({column} IS NULL OR {column} = 'infinity')"
-            case "number":
-                return f"({column} IS NULL)"
-            case _:
-                return f"({column} IS NULL OR {column} = '')"
+    def senseless(self) -> str:
+        return "= 'infinity'" if self._layout.storage in ("aware", "naive") else ""
 
     def key(self, identity: str) -> Sequence[object]:
         kind = self._layout.columns["id"].type
@@ -137,11 +139,8 @@ class _Mariadb(_Dialect):
             return f"CONCAT({column}, '+00:00')" if aware else column
         return f"LEFT({column}, {_LENGTHS.get(name, LONGEST_TEXT)})"
 
-    def timeless(self) -> str:
-        column = self.column("started_at")
-        zero = {"naive": "'0000-00-00 00:00:00'", "aware": "'0000-00-00 00:00:00'", "text": "''"}
-        value = zero.get(self._layout.storage)
-        return f"({column} IS NULL OR {column} = {value})" if value else f"({column} IS NULL)"
+    def senseless(self) -> str:
+        return "= '0000-00-00 00:00:00'" if self._layout.storage in ("aware", "naive") else ""
 
     def key(self, identity: str) -> Sequence[object]:
         kind = self._layout.columns["id"].type
@@ -178,9 +177,8 @@ class _Sqlite(_Dialect):
         text = f"CAST(substr({column}, 1, {_LENGTHS.get(name, LONGEST_TEXT)}) AS BLOB)"
         return f"CASE typeof({column}) WHEN 'text' THEN {text} ELSE {column} END"
 
-    def timeless(self) -> str:
-        column = self.column("started_at")
-        return f"({column} IS NULL OR {column} >= ':')"
+    def senseless(self) -> str:
+        return ">= ':'"
 
     def key(self, identity: str) -> Sequence[object]:
         # A column without a type compares texts and numbers as different.
@@ -232,15 +230,18 @@ class DatabaseLog(Log):
 
     def glimpses(self, since: float, limit: int = 100_000) -> Iterator[Glimpse]:
         """As in Log, those without a time first. Exact: of the others none began earlier."""
-        timeless = (self._dialect.timeless(), ())
-        yield from self._glimpses(timeless, f" LIMIT {MOST_TIMELESS:d}")
+        left = MOST_TIMELESS
+        for condition in self._dialect.timeless():
+            for each in self._glimpses(condition, f" LIMIT {left:d}") if left else ():
+                left -= 1
+                yield each
         ranges = self._dialect.begun(since)
         if self._layout.storage not in ("text", "any"):
-            for each in ranges:
-                yield from self._begun(each, since, limit)
+            for condition in ranges:
+                yield from self._begun(condition, since, limit)
             return
         # Texts of one time sort by how they are spelt, and numbers apart from them.
-        found = [list(self._begun(each, since, limit)) for each in ranges]
+        found = [list(self._begun(condition, since, limit)) for condition in ranges]
         through = min((some[-1].started or 0 for some in found if len(some) == limit), default=math.inf)
         for one in sorted(itertools.chain.from_iterable(found), key=lambda one: one.started or 0):
             if (one.started or 0) <= through:
