@@ -61,7 +61,7 @@ class Record:
     processed: int | None = None
     succeeded: int | None = None
     failed: int | None = None
-    metadata: Mapping[str, Any] = field(default=_NOTHING, repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _NOTHING, repr=False)
     details: Any = field(default=None, repr=False)
     problems: frozenset[Problem] = frozenset()
 
@@ -71,6 +71,8 @@ class Log(ABC):
 
     #: What it lacks, so that something is slow or missing: texts of a closed set, such as ``no column updated_at``.
     problems: frozenset[str] = frozenset()
+    #: What to run against some of them, by problem: a statement of the source's own SQL.
+    remedies: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def now(self) -> float:
@@ -84,8 +86,8 @@ class Log(ABC):
         """
 
     @abstractmethod
-    def glimpses(self, since: float) -> Iterator[Glimpse]:
-        """Rows that began at this time or later, and some that have no time; from the oldest to the newest.
+    def glimpses(self, since: float, limit: int = 100_000) -> Iterator[Glimpse]:
+        """At most so many rows that began at this time or later, from the oldest on; and some that have no time.
 
         Conservative: rows that began up to a day earlier may come too.
         """
