@@ -66,3 +66,18 @@ def bridge() -> str:
 def table_overdue() -> str:
     """PromQL: the seconds after which a table without a successful check is overdue."""
     return _found("TableCheckOverdue", r"_success_timestamp_seconds\{[^}]*\}\s+> (.+)")[0].strip()
+
+
+def sync_overdue() -> float:
+    """How many of its expected intervals an organisation may be without a success."""
+    return 2
+
+
+def sync_ratio() -> float:
+    """The part of the runs that must succeed."""
+    return 0.95
+
+
+def sync_ratio_window() -> str:
+    """Over how long this is told."""
+    return "6h"
