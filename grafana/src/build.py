@@ -11,7 +11,7 @@ GRAFANA = ROOT / "grafana"
 if __name__ == "__main__":  # as a script its own folder is searched, not the repository
     sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
-from grafana.src import apr, apr_records, exporter, journal, services, syncs, tables  # noqa: E402 - after the path is set
+from grafana.src import apr, apr_records, exporter, journal, services, syncs, syncs_history, tables  # noqa: E402 - after the path is set
 
 
 def generated() -> dict[Path, str]:
@@ -20,6 +20,8 @@ def generated() -> dict[Path, str]:
     texts = {always / f"{module.UID}.json": module.dashboard() for module in (services, tables, apr, syncs, exporter)}
     for kind in journal.KINDS:
         texts[GRAFANA / "journal" / kind / "Rounds" / f"{journal.UID}.json"] = journal.dashboard(kind)
+    for kind in syncs_history.KINDS:
+        texts[GRAFANA / "syncs" / kind / "Rounds" / f"{syncs_history.UID}.json"] = syncs_history.dashboard(kind)
     texts[GRAFANA / "apr" / "mariadb" / "Rounds" / f"{apr_records.UID}.json"] = apr_records.dashboard()
     return texts
 

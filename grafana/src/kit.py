@@ -46,6 +46,10 @@ DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 JOURNAL_UID = "journal"
 #: The uid of the provisioned data source of the pipeline's database, where there is one.
 APR_UID = "apr"
+#: The uid of the provisioned data source of a log of runs, where there is one.
+SYNCS_UID = "syncs"
+#: What Grafana calls a data source of each kind of database.
+DATABASES = {"mariadb": "mysql", "postgresql": "grafana-postgresql-datasource"}
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
@@ -128,14 +132,9 @@ def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
     return title, f"/d/{uid}?${{__url_time_range}}&${{datasource:queryparam}}{chosen}"
 
 
-def journal_source(kind: str) -> common.DataSourceRef:
-    """The ledger as Grafana's data source of this kind, such as `mysql`."""
-    return common.DataSourceRef(type_val=kind, uid=JOURNAL_UID)
-
-
-def apr_source() -> common.DataSourceRef:
-    """The pipeline's database, as Grafana's data source."""
-    return common.DataSourceRef(type_val="mysql", uid=APR_UID)
+def sql_source(kind: str, uid: str) -> common.DataSourceRef:
+    """A data source of this kind of `DATABASES`."""
+    return common.DataSourceRef(type_val=DATABASES[kind], uid=uid)
 
 
 def stat_panel(

@@ -40,7 +40,7 @@ from grafana.src.series import Metrics, is_
 
 from rounds.errors import FAILURE_REASONS
 from rounds.syncs.metrics import DURATION_BOUNDS
-from rounds.syncs.states import ENDED, ERROR_CLASSES, FAILED, PROBLEMS, SUCCESSFUL
+from rounds.syncs.states import ENDED, ERROR_CLASSES, FAILED, OTHER, PROBLEMS, SUCCESSFUL
 
 UID = "syncs"
 #: Between the parts of a bar's name.
@@ -49,6 +49,8 @@ SYNC = 'sync=~"$sync"'
 #: Of the selected organisations and operations.
 SELECTED = (SYNC, 'organization=~"$organization"', 'operation=~"$operation"')
 OPERATION = (SYNC, 'operation=~"$operation"')
+#: Organisations with series of their own. What is counted together has no newest run.
+NAMED = (SYNC, f'organization!="{OTHER}"')
 #: What tells organisations apart, and what tells their newest runs.
 ORGANISATION = "sync, organization"
 RUN = "sync, organization, operation"
@@ -116,34 +118,41 @@ def limit(name: str) -> str:
 
 
 def overdue() -> str:
-    """Organisations without a success for too long: of the operation, or of any, as the configuration expects it.
+    """Organisations for which SyncOverdue or SyncNeverSucceeded fires: without a success for too long.
 
-    Where none ever succeeded, its first run counts.
+    It may be that of any operation, or has to be that of each one which the configuration names. Where none ever
+    succeeded, the organisation's first run counts.
     """
-    factor = limits.sync_overdue()
+    first = f"min by ({ORGANISATION}) ({series('first_seen_timestamp_seconds', *NAMED)})"
+    factor = f"{limits.sync_overdue():g}"
 
-    def late(expected: str, by: str) -> str:
-        first = f"min by ({by}) ({series('first_seen_timestamp_seconds', SYNC)})"
-        since = f"time() - ({of('last_success_timestamp_seconds', SYNC, by=by)} or {first})"
-        return f"{since} > {factor} * {of('expected_interval_seconds', SYNC, expected, by=by)}"
+    def expected(matcher: str, by: str) -> str:
+        return of("expected_interval_seconds", *NAMED, matcher, by=by)
 
-    each, any_of_them = late('operation!=""', RUN), late('operation=""', ORGANISATION)
-    return f"(max by ({ORGANISATION}) ({each}) or {any_of_them})"
+    each, success = expected('operation!=""', RUN), of("last_success_timestamp_seconds", *NAMED, by=RUN)
+    anyone = of("last_success_timestamp_seconds", *NAMED, by=ORGANISATION)
+    late = f"time() - {success} > {factor} * {each}"
+    never = f"time() - {first} > on ({ORGANISATION}) group_right () {factor} * ({each} unless {success})"
+    any_operation = expected('operation=""', ORGANISATION)
+    late_in_any = f"time() - ({anyone} or {first}) > {factor} * {any_operation}"
+    return f"(max by ({ORGANISATION}) ({late} or {never}) or {late_in_any})"
 
 
-def failing(by: str) -> str:
-    """Where a newest run failed."""
-    return f"{of('last_run_state', SYNC, among('state', FAILED), by=by)} == 1"
+def failing() -> str:
+    """Organisations for which SyncLastRunFailed fires."""
+    failed = f"{of('last_run_state', *NAMED, among('state', FAILED), by=RUN)} == 1"
+    lately = f"{of('last_start_timestamp_seconds', *NAMED, by=RUN)} > time() - {limits.sync_rest()}"
+    return f"max by ({ORGANISATION}) ({failed} and {lately})"
 
 
 def standing() -> str:
     """How each organisation stands: a code of `STANDING`."""
-    expected = f"last_over_time({series('expected_interval_seconds', SYNC)}[1h])"
+    expected = f"last_over_time({series('expected_interval_seconds', *NAMED)}[1h])"
     parts = (
-        f"3 * ({failing(ORGANISATION)})",
+        f"3 * ({failing()})",
         f"2 + 0 * {overdue()}",
-        f"1 + 0 * ({of('runs_stale', SYNC, by=ORGANISATION)} > 0)",
-        f"0 * {of('runs_active', SYNC, by=ORGANISATION)}",
+        f"1 + 0 * ({of('runs_stale', *NAMED, by=ORGANISATION)} > 0)",
+        f"0 * {of('runs_active', *NAMED, by=ORGANISATION)}",
         f"4 + 0 * max by ({ORGANISATION}) ({expected})",
     )
     return f"({' or '.join(parts)})"
@@ -152,9 +161,9 @@ def standing() -> str:
 def count_of(state: str) -> str:
     """How many organisations stand so. One that fails may be overdue or have a stale run, too, and counts for each."""
     of_state = {
-        "fails": failing(ORGANISATION),
+        "fails": failing(),
         "overdue": overdue(),
-        "stale": f"{of('runs_stale', SYNC, by=ORGANISATION)} > 0",
+        "stale": f"{of('runs_stale', *NAMED, by=ORGANISATION)} > 0",
         "works": f"{standing()} == 0",
         NO_DATA: f"{standing()} == 4",
     }
@@ -174,15 +183,18 @@ def over_time() -> str:
     return f"{' or '.join(parts)} or {ended(*SELECTED)}"
 
 
-def age(by: str) -> str:
-    """Seconds since the last success."""
-    return f"time() - {of('last_success_timestamp_seconds', SYNC, by=by)}"
+def age() -> str:
+    """Seconds since the last success of each organisation."""
+    return f"time() - {of('last_success_timestamp_seconds', *NAMED, by=ORGANISATION)}"
 
 
 def speed(*matchers: str) -> str:
-    """Patients stored in a second, from the first one on. The subquery has Prometheus' scrape interval."""
+    """Patients stored in a second, as soon as one is.
+
+    Not the recorded series, whose window holds the time in which a run fetches too: most runs end before it is right.
+    """
     stored = of("run_processed_records", *matchers, by=RUN)
-    return f"(deriv(({stored} > 0)[1m:5s]) > 0 and {stored})"
+    return f"(deriv(({stored} > 0)[3m:5s]) > 0 and {stored})"
 
 
 def remaining(*matchers: str) -> str:
@@ -203,11 +215,17 @@ def progress(*, stale: bool) -> Query:
     step = f"max by ({RUN}, step) ({series('run_step', SYNC)} == 1)"
     two_words = f'label_replace({step}, "doing", "{DOT}$1 $2", "step", "([a-z]+)_([a-z]+)")'
     left = remaining(SYNC)
+    began = f"(time() - {of('last_start_timestamp_seconds', SYNC, by=RUN)} and on ({RUN}) {runs})"
 
     def number(name: str, words: str, expr: str) -> str:
         # Its own label goes away again with the join.
         counted = f'count_values by ({RUN}) ("number", {expr})'
         return f'label_replace({counted}, "{name}", "{words}", "number", "(.+)")'
+
+    def span(name: str, words: str, expr: str) -> str:
+        seconds = number(name, words.replace("$1", "$1 s"), f"ceil({expr} < 90)")
+        minutes = number(name, words.replace("$1", "$1 min"), f"ceil(({expr} >= 90) / 60)")
+        return f"{seconds} or {minutes}"
 
     def storing(metric: str) -> str:
         return f"({of(metric, SYNC, by=RUN)} unless on ({RUN}) {fetching} == 1)"
@@ -222,16 +240,16 @@ def progress(*, stale: bool) -> Query:
         "page": number("page", f"{DOT}page $1", paging("run_page")),
         "pages": number("pages", " of $1", paging("run_pages")),
         "speed": number("speed", f"{DOT}$1/s", f"round({speed(SYNC)}, 0.1)"),
-        "left": " or ".join(
-            (
-                number("left", f"{DOT}$1 s left", f"ceil({left} < 90)"),
-                number("left", f"{DOT}$1 min left", f"ceil(({left} >= 90) / 60)"),
-            )
-        ),
+        "since": span("since", f"{DOT}for $1", f"({began} unless {left})"),
+        "left": span("left", f"{DOT}$1 left", left),
     }
     if stale:
         chosen = f"({runs} and on ({RUN}) {silent})"
-        pieces = {"doing": pieces["doing"], "silence": f'label_replace({silent}, "silence", "{DOT}stale", "", "")'}
+        pieces = {
+            "doing": pieces["doing"],
+            "since": span("since", f"{DOT}for $1", began),
+            "silence": f'label_replace({silent}, "silence", "{DOT}stale", "", "")',
+        }
     else:
         chosen = f"({runs} unless on ({RUN}) {silent})"
     joins = "".join(
@@ -247,7 +265,7 @@ def progress(*, stale: bool) -> Query:
 
 def now() -> Row:
     """What holds at this moment, for all organisations of the selected syncs."""
-    late = f"max({age(ORGANISATION)} and on ({ORGANISATION}) {overdue()})"
+    late = f"max({age()} and on ({ORGANISATION}) {overdue()})"
     return Row(
         100,
         "Now",
@@ -257,8 +275,8 @@ def now() -> Row:
                 "Organisations",
                 "How the synchronisation of each organisation stands. Fails: the newest run of an operation failed or "
                 "timed out. Overdue: SyncOverdue or SyncNeverSucceeded fires, as there was no success for too long. "
-                "Stale: a run does not end and says nothing. No data: expected, and no run of it is known. One that is in "
-                "two of these states counts for both.",
+                "Stale: a run does not end and says nothing. No data: expected, and no run of it is known. Who is in "
+                "two of the first three counts for both.",
                 [Query(count_of(word), word) for word in ("fails", "overdue", "stale", "works", NO_DATA)],
                 (9, 4),
                 no_value=NO_DATA,
@@ -269,11 +287,11 @@ def now() -> Row:
             stat_panel(
                 102,
                 "Last success",
-                "How long ago a run last brought patients: of any organisation, and of the one that waits longest. It is "
-                "orange where that is too long.",
+                "How long ago a run last brought patients: of any organisation, and of the one that waits longest. "
+                "Orange where that is too long.",
                 [
                     Query(f"time() - {of('last_success_timestamp_seconds', SYNC)}", "latest"),
-                    Query(f"max({age(ORGANISATION)}) unless on () {late}", "longest ago"),
+                    Query(f"max({age()}) unless on () {late}", "longest ago"),
                     Query(late, "overdue", colour=DEGRADED),
                 ],
                 (5, 4),
@@ -286,7 +304,7 @@ def now() -> Row:
             ),
             stat_panel(
                 103,
-                "Runs",
+                "Runs without an end",
                 "Active: they have not ended. Stale: those of them that say nothing for longer than `stale_after`. "
                 "Orphaned: not ended, and given up after `orphaned_after`; `rounds syncs reap` closes them.",
                 [Query(f"sum({of(f'runs_{name}', SYNC, by=RUN)})", name) for name in ("active", "stale", "orphaned")],
@@ -301,7 +319,7 @@ def now() -> Row:
                 104,
                 "Firing alerts",
                 "Alerts on syncs by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(SYNC),
+                ALERTS.counts(SYNC, by=f"{RUN}, alertname"),
                 (5, 4),
                 no_value="no alerts",
                 steps=from_one(DOWN),
@@ -332,13 +350,14 @@ def now() -> Row:
                 "do.",
                 [
                     Column("Organisation", "organization", label=True, link=ROW),
-                    Column("Alert", "alertname", label=True, width=160),
                     Column("Severity", "severity", label=True, width=80, texts=SEVERITIES),
+                    Column("Alert", "alertname", label=True, width=165),
+                    Column("Operation", "operation", label=True, width=125),
                     Column(
                         "Since",
-                        ALERTS.since("organization, alertname, severity", CALLING, SYNC),
+                        ALERTS.since("organization, operation, alertname, severity", CALLING, SYNC),
                         unit="dateTimeFromNow",
-                        width=120,
+                        width=125,
                     ),
                 ],
                 (10, 9),
@@ -353,7 +372,7 @@ def now() -> Row:
 def organisations() -> Panel:
     """The newest runs of each organisation."""
     records = {"Processed": "processed", "Stored": "succeeded", "Failed": "failed"}
-    known = of("runs_active", SYNC, by=RUN)
+    known = of("runs_active", *NAMED, by=RUN)
     return grid(
         107,
         "Organisations",
@@ -370,25 +389,33 @@ def organisations() -> Panel:
                 unit="none",
                 width=90,
             ),
-            Column("Last run", ended(SYNC), texts=RUNS, unit="none", width=100),
+            Column("Last run", ended(*NAMED), texts=RUNS, unit="none", width=100),
+            Column(
+                "Running",
+                of("run_progress_ratio", *NAMED, by=RUN),
+                unit="percentunit",
+                decimals=0,
+                steps=((None, NEUTRAL),),
+                width=80,
+            ),
             Column(
                 "Ended",
-                f"1000 * {of('last_end_timestamp_seconds', SYNC, by=RUN)}",
+                f"1000 * {of('last_end_timestamp_seconds', *NAMED, by=RUN)}",
                 unit="dateTimeFromNow",
-                width=130,
+                width=150,
             ),
             Column(
                 "Last success",
-                f"1000 * {of('last_success_timestamp_seconds', SYNC, by=RUN)}",
+                f"1000 * {of('last_success_timestamp_seconds', *NAMED, by=RUN)}",
                 unit="dateTimeFromNow",
-                width=130,
+                width=150,
                 empty="never",
             ),
-            Column("Took", of("last_duration_seconds", SYNC, by=RUN), unit="s", decimals=0, width=80),
+            Column("Took", of("last_duration_seconds", *NAMED, by=RUN), unit="s", decimals=0, width=80),
             *(
                 Column(
                     title,
-                    of("last_run_records", SYNC, is_("result", result), by=RUN),
+                    of("last_run_records", *NAMED, is_("result", result), by=RUN),
                     unit="locale",
                     decimals=0,
                     width=90,
@@ -396,18 +423,9 @@ def organisations() -> Panel:
                 )
                 for title, result in records.items()
             ),
-            Column(
-                "Now running",
-                of("run_progress_ratio", SYNC, by=RUN),
-                unit="percentunit",
-                decimals=0,
-                width=170,
-                bar=NEUTRAL,
-                full=1,
-            ),
         ],
         (24, 12),
-        rows=f"group by ({RUN}) ({series('runs_active', SYNC)})",
+        rows=f"group by ({RUN}) ({series('runs_active', *NAMED)})",
         no_value="No run is known: is the exporter up, and has the log any?",
         sort=("State", True),
     )
@@ -416,13 +434,16 @@ def organisations() -> Panel:
 def history() -> Row:
     """How it came to this, for the selected organisations and operations."""
     window = limits.sync_ratio_window()
-    good = grown("runs_total", window, *SELECTED, among("state", SUCCESSFUL), by=ORGANISATION)
-    told = grown("runs_total", window, *SELECTED, among("state", (*SUCCESSFUL, *FAILED)), by=ORGANISATION)
+    good = grown("runs_total", window, *SELECTED, among("state", SUCCESSFUL), by="operation")
+    told = grown("runs_total", window, *SELECTED, among("state", (*SUCCESSFUL, *FAILED)), by="operation")
     bucket = within(series("run_duration_seconds_bucket", *OPERATION), window)
     hours = window.replace("h", " h")
     banded = METRICS.slices(
         "run_duration_seconds", BAND_BOUNDS, f"sum({risen('COUNTER', 'sync, operation, le')})", *OPERATION
     )
+    # The limit of SyncRunTooLong is far above all of them: it is drawn once they come near.
+    slow = limit("slow_after")
+    near = f"{slow} and on () max(histogram_quantile(0.95, sum by (le, operation) ({bucket}))) > {slow} / 3"
     told_apart = "sync, operation, error_class"
     return Row(
         200,
@@ -442,11 +463,11 @@ def history() -> Row:
             graph(
                 202,
                 f"Success ratio, {hours}",
-                f"The part of the runs of the {hours} before that brought data: completed or partial, of all but "
-                "skipped and cancelled ones. Under the dashed line SyncSuccessRatioLow fires, once there were runs "
-                "enough to tell.",
+                f"The part of the runs of the {hours} before that brought data: completed or partial, of those and the "
+                "ones that failed or timed out. Under the dashed line SyncSuccessRatioLow fires, once there were ten "
+                "runs of all organisations. Which one it is stands in the rows of Runs.",
                 [
-                    Query(f"{good} / ({told} > 0)", "{{organization}}"),
+                    Query(f"{good} / ({told} > 0)", "{{operation}}"),
                     Query(f"vector({limits.sync_ratio()})", "low", limit=DOWN),
                 ],
                 (12, 8),
@@ -455,7 +476,6 @@ def history() -> Row:
                 decimals=0,
                 minimum=None,
                 soft_maximum=1,
-                link=ONE,
             ),
             graph(
                 203,
@@ -489,12 +509,11 @@ def history() -> Row:
                         for share in (0.5, 0.95)
                     ),
                     *(Query(f"vector({seconds:g})", size, limit=UNKNOWN) for size, seconds in EXPECTED.items()),
-                    Query(limit("slow_after"), "too long", limit=DEGRADED),
+                    Query(near, "too long", limit=DEGRADED),
                 ],
                 (12, 8),
                 no_value="No run has ended in this time",
                 unit="s",
-                log=True,
             ),
             graph(
                 205,
@@ -592,9 +611,9 @@ def history() -> Row:
             timeline(
                 210,
                 "Alerts",
-                "When alerts fired on each organisation: the gravest at each time. Their end includes the time for "
+                "When alerts fired on each organisation, or on all of them together. Their end includes the time for "
                 "which Prometheus keeps them.",
-                [Query(ALERTS.gravest("organization", *SELECTED[:2]), "{{organization}}")],
+                [Query(ALERTS.gravest("organization, alertname", *SELECTED), "{{organization}} {{alertname}}")],
                 (24, 7),
                 no_value="No alert fired in this time",
                 texts=GRAVEST,
@@ -660,13 +679,13 @@ def detail() -> Row:
                         f"1000 * {of('last_start_timestamp_seconds', *SELECTED, by=RUN)}"
                         f" and on ({RUN}) {of('run_progress_ratio', *SELECTED, by=RUN)}",
                         unit="dateTimeFromNow",
-                        width=140,
+                        width=150,
                     ),
                     Column(
                         "Last change",
                         f"1000 * {of('run_last_progress_timestamp_seconds', *SELECTED, by=RUN)}",
                         unit="dateTimeFromNow",
-                        width=140,
+                        width=150,
                     ),
                 ],
                 (24, 7),
@@ -680,7 +699,7 @@ def detail() -> Row:
                 "Of the newest active run. A line that does not rise is a run that waits: for the interface, for the "
                 "database, or for ever.",
                 [Query(of("run_progress_ratio", *SELECTED, by=RUN), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (12, 8),
+                (12, 9),
                 no_value="No run was active in this time",
                 unit="percentunit",
                 decimals=0,
@@ -692,7 +711,7 @@ def detail() -> Row:
                 "Patients per second",
                 "While a run stores. Lower for all organisations: the database. Lower for one: its rows.",
                 [Query(speed(*SELECTED), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (12, 8),
+                (12, 9),
                 no_value="No run has stored anything in this time",
                 unit="none",
                 link=ONE,
@@ -720,7 +739,7 @@ def detail() -> Row:
                     ),
                     Column("Success", f"{brought} / ({every} > 0)", unit="percentunit", decimals=0, width=85),
                 ],
-                (14, 9),
+                (24, 9),
                 no_value="No run is known",
                 sort=("Failed", True),
             ),
@@ -738,41 +757,13 @@ def detail() -> Row:
                         width=80,
                     ),
                     *(
-                        Column(band, expr, unit="locale", decimals=0, width=100)
+                        Column(band, expr, unit="locale", decimals=0, width=92)
                         for band, expr in zip(BANDS, spans, strict=True)
                     ),
                 ],
-                (10, 9),
+                (12, 9),
                 no_value="No run has ended in this time",
                 sort=("Operation", False),
-            ),
-            grid(
-                306,
-                "Patients",
-                "What the newest successful run found, and the one before it; and the run that last deleted some: "
-                "when, how many, and which part of those it knew. Limits stands from when on this is told.",
-                [
-                    Column("Organisation", "organization", label=True, link=ROW),
-                    Column("Operation", "operation", label=True),
-                    Column("Sync", "sync", label=True, width=90),
-                    Column("Found", found, unit="locale", decimals=0, width=80),
-                    Column("Before", before, unit="locale", decimals=0, width=80),
-                    Column("Change", f"{found} / ({before} > 0) - 1", unit="percentunit", decimals=1, width=90),
-                    Column(
-                        "Last deletion",
-                        f"1000 * {of('last_deletion_timestamp_seconds', *SELECTED, by=RUN)}",
-                        unit="dateTimeFromNow",
-                        width=130,
-                        empty="none seen",
-                    ),
-                    Column("Deleted", of("last_deletion_patients", *SELECTED, by=RUN), unit="locale", width=80),
-                    Column(
-                        "Part", of("last_deletion_ratio", *SELECTED, by=RUN), unit="percentunit", decimals=1, width=80
-                    ),
-                ],
-                (14, 9),
-                no_value="No run has said what it found",
-                sort=("Organisation", False),
             ),
             grid(
                 307,
@@ -790,10 +781,38 @@ def detail() -> Row:
                         width=85,
                     ),
                 ],
-                (10, 9),
+                (12, 9),
                 rows=f"group by (sync, threshold) ({configured})",
                 no_value="No limit is known",
                 sort=("Limit", False),
+            ),
+            grid(
+                306,
+                "Patients",
+                "What the newest successful run found, and the one before it; and the run that last deleted some: "
+                "when, how many, and which part of those it knew. Limits stands from when on this is told.",
+                [
+                    Column("Organisation", "organization", label=True, link=ROW),
+                    Column("Operation", "operation", label=True),
+                    Column("Sync", "sync", label=True, width=90),
+                    Column("Found", found, unit="locale", decimals=0, width=80),
+                    Column("Before", before, unit="locale", decimals=0, width=80),
+                    Column("Change", f"{found} / ({before} > 0) - 1", unit="percentunit", decimals=1, width=90),
+                    Column(
+                        "Last deletion",
+                        f"1000 * {of('last_deletion_timestamp_seconds', *SELECTED, by=RUN)}",
+                        unit="dateTimeFromNow",
+                        width=150,
+                        empty="none seen",
+                    ),
+                    Column("Deleted", of("last_deletion_patients", *SELECTED, by=RUN), unit="locale", width=80),
+                    Column(
+                        "Part", of("last_deletion_ratio", *SELECTED, by=RUN), unit="percentunit", decimals=1, width=80
+                    ),
+                ],
+                (24, 9),
+                no_value="No run has said what it found",
+                sort=("Organisation", False),
             ),
             graph(
                 308,
@@ -905,7 +924,6 @@ def detail() -> Row:
                 steps=from_one(NEUTRAL),
                 link=ALL,
                 names=True,
-                colours={"in _other": WARNING},
             ),
             note(315, "Which runs", "Where single runs are.", WHICH_RUNS, (16, 4)),
         ],
