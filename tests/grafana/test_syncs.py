@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -152,12 +153,12 @@ def stored(organization: str, *, each: int, total: int) -> list[dict[str, str]]:
     ]
 
 
-def names(tmp_path: Path, series: list[dict[str, str]], *, stale: bool = False) -> list[str]:
-    """The names of the bars, as promtool tells them for an expectation that is wrong."""
+def drawn(tmp_path: Path, series: list[dict[str, str]], *, stale: bool = False) -> dict[str, float]:
+    """The bars and their values, as promtool tells them for an expectation that is wrong."""
     wrong: list[Row] = [({"run": "none of them"}, 0.0)]
     said = evaluated(tmp_path, series, {syncs.progress(stale=stale).expr: wrong})
-    got = said.partition("got:")[2]
-    return sorted(json.loads(f'"{part.partition(chr(34))[0]}"') for part in got.split('run="')[1:])
+    found = re.findall(r'run="([^"]*)"[^}]*} ([\d.E+-]+)', said.partition("got:")[2])
+    return {name: float(value) for name, value in found}
 
 
 @pytest.mark.parametrize(
@@ -179,9 +180,9 @@ def names(tmp_path: Path, series: list[dict[str, str]], *, stale: bool = False) 
     ],
 )
 def test_the_name_of_a_bar(tmp_path: Path, step: str, series: list[dict[str, str]], text: str) -> None:
-    found = names(tmp_path, [*active("A", FULL, step, 0.5, since=75), *series])
-    assert found == [f"A · {FULL}{text}"]
-    assert names(tmp_path, [*active("A", FULL, step, 0.5, since=75), *series], stale=True) == []
+    series = [*active("A", FULL, step, 0.5, since=75), *series]
+    assert drawn(tmp_path, series) == {f"A · {FULL}{text}": 0.5}
+    assert drawn(tmp_path, series, stale=True) == {}
 
 
 def test_a_row_without_metadata_has_a_bar_too(tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_a_row_without_metadata_has_a_bar_too(tmp_path: Path) -> None:
         run("runs_active", 1, "A"),
     ]
     twice = [{**each, "series": each["series"].replace("{", '{instance="b",')} for each in series]
-    assert names(tmp_path, [*series, *twice]) == [f"A · {FULL} · 240 of 300 · 3.9/s · 16 s left"]
+    assert drawn(tmp_path, [*series, *twice]) == {f"A · {FULL} · 240 of 300 · 3.9/s · 16 s left": 0.8}
 
 
 def test_a_stale_run_is_a_bar_of_its_own_kind(tmp_path: Path) -> None:
@@ -200,8 +201,8 @@ def test_a_stale_run_is_a_bar_of_its_own_kind(tmp_path: Path) -> None:
         each for each in active("A", FULL, "storing_patients", 0.7, since=1860) if "runs_stale" not in each["series"]
     ]
     series += [run("runs_stale", 1, "A"), *active("B", "incremental_sync", "initializing", 0, since=5)]
-    assert names(tmp_path, series) == ["B · incremental_sync · initializing · for 5 s"]
-    assert names(tmp_path, series, stale=True) == [f"A · {FULL} · storing patients · for 31 min · stale"]
+    assert drawn(tmp_path, series) == {"B · incremental_sync · initializing · for 5 s": 0}
+    assert drawn(tmp_path, series, stale=True) == {f"A · {FULL} · storing patients · for 31 min · stale": 0.7}
 
 
 def test_without_a_run_nothing_is_active(tmp_path: Path) -> None:
