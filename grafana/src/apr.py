@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from grafana.src import limits
-from grafana.src.counters import risen, within
+from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src.counters import within
 from grafana.src.kit import (
     BARS,
     DATE,
@@ -36,6 +37,7 @@ from grafana.src.kit import (
     stat_panel,
     timeline,
 )
+from grafana.src.series import Metrics, is_
 
 from rounds.apr.metrics import (
     FINAL_STATUSES,
@@ -86,7 +88,7 @@ RUN_WORDS = {
     "dry run": ('run_mode="DRY_RUN"', PARTS[2]),
 }
 WORKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN)}
-SEVERITIES: Texts = {name: (name, colour) for name, colour in (SEVERITY_COLOURS | {"info": NEUTRAL}).items()}
+ALERTS = Alerts("apr")
 
 ALL_TYPES = link_to(UID, "Show all types", validation_type="$__all")
 ONE_TYPE = link_to(UID, "Show this type", validation_type="${__field.labels.validation_type}")
@@ -94,42 +96,13 @@ ROW_TYPE = link_to(UID, "Show this type", validation_type="${__data.fields.Type}
 READING = link_to("exporter", "Look at the collector", collector="apr")
 
 
-def series(metric: str, *matchers: str) -> str:
-    """The series of a metric that match."""
-    return f"rounds_apr_{metric}{{{','.join(matchers)}}}"
-
-
-def is_(label: str, value: str) -> str:
-    """The matcher of a label's value."""
-    return f'{label}="{value}"'
-
-
-def of(metric: str, *matchers: str, by: str = "") -> str:
-    """A gauge: the highest, where several exporters read the same database."""
-    grouping = f"by ({by}) " if by else ""
-    return f"max {grouping}({series(metric, *matchers)})"
+METRICS = Metrics("rounds_apr_")
+series, of, grown, rising, average = METRICS.series, METRICS.of, METRICS.grown, METRICS.rising, METRICS.average
 
 
 def limit(name: str) -> str:
     """A limit as the exporter has it in its configuration, in seconds."""
     return of("threshold_seconds", is_("threshold", name))
-
-
-def grown(counter: str, window: str, *matchers: str, by: str = "") -> str:
-    """By how much counters of the ledger rose in a time."""
-    grouping = f" by ({by})" if by else ""
-    return f"sum{grouping} ({within(series(counter, *matchers), window)})"
-
-
-def rising(counter: str, *matchers: str, by: str) -> str:
-    """By how much counters of the ledger rose in each slice of a graph."""
-    return risen(series(counter, *matchers), by)
-
-
-def average(histogram: str, window: str, *matchers: str, by: str = "") -> str:
-    """The average of what a histogram observed in a time; nothing where it observed nothing."""
-    total, number = (grown(f"{histogram}_{part}", window, *matchers, by=by) for part in ("sum", "count"))
-    return f"{total} / ({number} > 0)"
 
 
 def pipeline() -> str:
@@ -156,12 +129,6 @@ def summary() -> str:
     """Whether the daily summary is younger than the last run: a code of `WORKING`."""
     updated, run = of("summary_updated_timestamp_seconds"), of("last_run_timestamp_seconds", PRODUCTION)
     return f"0 * ({updated} < {run}) + 1 or 0 * {updated}"
-
-
-def firing(*matchers: str) -> str:
-    """The alerts on the pipeline that fire."""
-    chosen = ",".join(('alertstate="firing"', 'component="apr"', *matchers))
-    return f"ALERTS{{{chosen}}}"
 
 
 def state_card(number: int, title: str, text: str, expr: str, *, link: tuple[str, str] = ALL_TYPES) -> Panel:
@@ -200,7 +167,6 @@ def count_card(number: int, title: str, text: str, expr: str, *, colour: str, no
 def now() -> Row:
     """What holds at this moment, for all types."""
     calm = of("invalid_records", by="validation_type")
-    calling = firing('severity!="info"')
     return Row(
         100,
         "Now",
@@ -245,10 +211,7 @@ def now() -> Row:
                 105,
                 "Firing alerts",
                 "Alerts on the pipeline by severity. Critical: act now. Error: today. Warning: have a look.",
-                [
-                    Query(f"count({firing(is_('severity', severity))}) or vector(0)", severity)
-                    for severity in SEVERITY_COLOURS
-                ],
+                ALERTS.counts(),
                 (8, 4),
                 no_value="no alerts",
                 steps=from_one(DOWN),
@@ -369,7 +332,7 @@ def now() -> Row:
                     Column("Severity", "severity", label=True, width=110, texts=SEVERITIES),
                     Column(
                         "Since",
-                        f"max by (alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {calling})",
+                        ALERTS.since("alertname, severity", CALLING),
                         unit="dateTimeFromNow",
                         width=160,
                     ),
@@ -424,10 +387,6 @@ def now() -> Row:
 
 def history() -> Row:
     """How it came to this."""
-    severity_codes = (("info", 0), ("warning", 1), ("error", 2), ("critical", 3))
-    alerts = " or ".join(
-        f"{code} * max by (alertname) ({firing(is_('severity', name))})" for name, code in reversed(severity_codes)
-    )
     return Row(
         200,
         "History: $validation_type",
@@ -653,10 +612,10 @@ def history() -> Row:
                 "Alerts",
                 "When alerts on the pipeline fired: the gravest of each name. Their end includes the time for which "
                 "Prometheus keeps them.",
-                [Query(alerts, "{{alertname}}")],
+                [Query(ALERTS.gravest("alertname"), "{{alertname}}")],
                 (24, 6),
                 no_value="No alert fired in this time",
-                texts={code: SEVERITIES[name] for name, code in severity_codes},
+                texts=GRAVEST,
             ),
         ],
     )
@@ -666,16 +625,8 @@ def slices(
     histogram: str, bounds: tuple[float, ...], words: tuple[str, ...], counts: str, *matchers: str
 ) -> list[Query]:
     """How many of a histogram's observations are between its bounds, and above the last one."""
-
-    def below(bound: str) -> str:
-        # As the exporter writes it, or Prometheus from its third version on. Both write longer numbers differently.
-        matcher = f'le=~"{bound}"'
-        return counts.replace("COUNTER", series(f"{histogram}_bucket", *matchers, matcher))
-
-    written = [*(f"{bound:.0f}([.]0)?" for bound in bounds), "[+]Inf"]
-    first = Query(below(written[0]), words[0])
-    rest = zip(pairwise(written), words[1:], strict=True)
-    return [first, *(Query(f"{below(high)} - {below(low)}", word) for (low, high), word in rest)]
+    found = METRICS.slices(histogram, bounds, counts, *matchers)
+    return [Query(expr, word) for expr, word in zip(found, words, strict=True)]
 
 
 def detail() -> Row:

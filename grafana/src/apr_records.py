@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from grafana.src.apr import TYPE_COLOURS
 from grafana.src.kit import (
+    APR_UID,
     DEGRADED,
     DOWN,
     PARTS,
@@ -18,10 +19,10 @@ from grafana.src.kit import (
     SqlVariable,
     Texts,
     TextVariable,
-    apr_source,
     note,
     render,
     sql_grid,
+    sql_source,
 )
 
 from rounds.apr.config import AprSection
@@ -29,7 +30,7 @@ from rounds.apr.metrics import FINAL_STATUSES
 from rounds.apr.statuses import bucket_sql
 
 UID = "apr-records"
-SOURCE = apr_source()
+SOURCE = sql_source("mariadb", APR_UID)
 #: As the exporter has them unless it is told otherwise; Grafana does not know its configuration.
 STUCK_AFTER = int(AprSection.model_fields["stuck_after"].default)
 LOOK_BACK = int(AprSection.model_fields["look_back"].default)

@@ -11,15 +11,17 @@ GRAFANA = ROOT / "grafana"
 if __name__ == "__main__":  # as a script its own folder is searched, not the repository
     sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
-from grafana.src import apr, apr_records, exporter, journal, services, tables  # noqa: E402 - after the path is set
+from grafana.src import apr, apr_records, exporter, journal, services, syncs, syncs_history, tables  # noqa: E402 - after the path is set
 
 
 def generated() -> dict[Path, str]:
     """The text of each file. Grafana makes a folder of each directory."""
     always = GRAFANA / "dashboards" / "Rounds"
-    texts = {always / f"{module.UID}.json": module.dashboard() for module in (services, tables, apr, exporter)}
+    texts = {always / f"{module.UID}.json": module.dashboard() for module in (services, tables, apr, syncs, exporter)}
     for kind in journal.KINDS:
         texts[GRAFANA / "journal" / kind / "Rounds" / f"{journal.UID}.json"] = journal.dashboard(kind)
+    for kind in syncs_history.KINDS:
+        texts[GRAFANA / "syncs" / kind / "Rounds" / f"{syncs_history.UID}.json"] = syncs_history.dashboard(kind)
     texts[GRAFANA / "apr" / "mariadb" / "Rounds" / f"{apr_records.UID}.json"] = apr_records.dashboard()
     return texts
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from grafana.src.kit import Column, Row, SqlVariable, journal_source, link_to, note, render, sql_grid
+from grafana.src.kit import (
+    DATABASES,
+    JOURNAL_UID,
+    Column,
+    Row,
+    SqlVariable,
+    link_to,
+    note,
+    render,
+    sql_grid,
+    sql_source,
+)
 from grafana.src.tables import CHANGE_WORDS
 
 UID = "tables-journal"
-#: What `JOURNAL_KIND` may be, and what Grafana calls a data source of that kind.
-KINDS = {"mariadb": "mysql", "postgresql": "grafana-postgresql-datasource"}
+#: What `JOURNAL_KIND` may be.
+KINDS = tuple(DATABASES)
 ROW_TABLE = link_to("tables", "Show this table", table="${__data.fields.Table}")
 
 # `change` is a reserved word in MariaDB but behind a dot. What is older than the limits is read with `rounds changes`.
@@ -41,7 +52,7 @@ What stands under **Key** is decided by `keys` of the table in the exporter's co
 
 def dashboard(kind: str) -> str:
     """The dashboard's file for a kind of ledger."""
-    source = journal_source(KINDS[kind])
+    source = sql_source(kind, JOURNAL_UID)
     common = [
         Column("Found at", "found_at", unit="dateTimeAsIso", width=170),
         Column("Table", "table_name", label=True, link=ROW_TABLE),

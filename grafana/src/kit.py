@@ -46,6 +46,10 @@ DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 JOURNAL_UID = "journal"
 #: The uid of the provisioned data source of the pipeline's database, where there is one.
 APR_UID = "apr"
+#: The uid of the provisioned data source of a log of runs, where there is one.
+SYNCS_UID = "syncs"
+#: What Grafana calls a data source of each kind of database.
+DATABASES = {"mariadb": "mysql", "postgresql": "grafana-postgresql-datasource"}
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
@@ -78,6 +82,7 @@ class Query:
         step: the shortest step, where that of the data source is too short.
         limit: the colour in which its series are drawn as dashed limits; None for ordinary ones.
         listed: whether the legend names its series.
+        colour: of its bars or cards, whatever their values are.
     """
 
     expr: str
@@ -85,6 +90,7 @@ class Query:
     step: str | None = None
     limit: str | None = None
     listed: bool = True
+    colour: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class Column:
         link: where its cells lead.
         empty: what is said in a cell without a value.
         bar: the colour in which a bar tells the value too, as its share of the column's highest.
+        full: the value of a whole bar, where it is not the column's highest.
     """
 
     title: str
@@ -116,6 +123,7 @@ class Column:
     link: tuple[str, str] | None = None
     empty: str = NOTHING
     bar: str | None = None
+    full: float | None = None
 
 
 def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
@@ -124,14 +132,9 @@ def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
     return title, f"/d/{uid}?${{__url_time_range}}&${{datasource:queryparam}}{chosen}"
 
 
-def journal_source(kind: str) -> common.DataSourceRef:
-    """The ledger as Grafana's data source of this kind, such as `mysql`."""
-    return common.DataSourceRef(type_val=kind, uid=JOURNAL_UID)
-
-
-def apr_source() -> common.DataSourceRef:
-    """The pipeline's database, as Grafana's data source."""
-    return common.DataSourceRef(type_val="mysql", uid=APR_UID)
+def sql_source(kind: str, uid: str) -> common.DataSourceRef:
+    """A data source of this kind of `DATABASES`."""
+    return common.DataSourceRef(type_val=DATABASES[kind], uid=uid)
 
 
 def stat_panel(
@@ -170,8 +173,17 @@ def stat_panel(
     if link:
         _defaults(panel).links = [_data_link(link)]
     named = (colours or {}).items()
-    _overrides(panel, [_override("byName", name, thresholds=_thresholds(from_one(own))) for name, own in named])
+    by_name = [_override("byName", name, thresholds=_thresholds(from_one(own))) for name, own in named]
+    _overrides(panel, [*by_name, *_own_colours(panel.targets, queries)])
     return panel
+
+
+def _own_colours(targets: Sequence[Any], queries: Sequence[Query]) -> list[models.DashboardFieldConfigSourceOverrides]:
+    """The colours of queries that have one."""
+    pairs = zip(targets, queries, strict=True)
+    return [
+        _override("byFrameRefID", _ref(target), color=_fixed(query.colour)) for target, query in pairs if query.colour
+    ]
 
 
 def from_one(colour: str) -> Steps:
@@ -342,21 +354,37 @@ def bars(
     steps: Steps = (),
     maximum: float | None = None,
     decimals: int | None = None,
+    name: str | None = None,
+    link: tuple[str, str] | None = None,
 ) -> Panel:
-    """Values of now beside each other, one bar for each series, in the order of the queries."""
+    """Values of now beside each other, one bar for each series, in the order of the queries.
+
+    A ``name``, with labels as ``${__field.labels.NAME}``, stands above its bar, where a long one has room. Without it
+    the names of the queries stand beside the bars, and a lone bar has none.
+    """
     builder = (
         bargauge.Panel()
         .display_mode(common.BarGaugeDisplayMode.BASIC)
         .orientation(common.VizOrientation.HORIZONTAL)
         .value_mode(common.BarGaugeValueMode.TEXT)
         .show_unfilled(True)
-        .min_viz_height(14)
+        .min_viz_height(42 if name else 14)
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     )
+    if name:
+        # Many are scrolled through, and one alone does not fill the panel.
+        builder.sizing(common.BarGaugeSizing.MANUAL).max_viz_height(56)
+        builder.name_placement(common.BarGaugeNamePlacement.TOP)
+        builder.text(common_builders.VizTextDisplayOptions().title_size(14).value_size(20))
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
     _value_colours(panel, steps or always(NEUTRAL), None, decimals)
+    _overrides(panel, _own_colours(panel.targets, queries))
     _defaults(panel).min_val, _defaults(panel).max_val = 0, maximum
+    if name:
+        _defaults(panel).display_name = name
+    if link:
+        _defaults(panel).links = [_data_link(link)]
     return panel
 
 
@@ -609,7 +637,7 @@ def render(
             .enable(True)
             .icon_color(DOWN)
             .expr(f'ALERTS{{alertstate="firing",{alerts}}}')
-            .title_format("{{alertname}} {{check}}{{table}}{{collector}}{{source}}")
+            .title_format("{{alertname}} {{check}}{{table}}{{organization}}{{collector}}{{source}}")
             .text_format("{{severity}}")
             .tag_keys("alertname,severity")
             .step("30s")
@@ -834,6 +862,8 @@ def _column_override(column: Column) -> models.DashboardFieldConfigSourceOverrid
     if column.bar:
         properties |= {"min": 0, "color": _fixed(column.bar)}
         properties["custom.cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
+    if column.full is not None:
+        properties["max"] = column.full
     if column.link:
         properties["links"] = [{"title": column.link[0], "url": column.link[1]}]
     return _override("byName", column.title, **properties)

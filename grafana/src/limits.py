@@ -66,3 +66,23 @@ def bridge() -> str:
 def table_overdue() -> str:
     """PromQL: the seconds after which a table without a successful check is overdue."""
     return _found("TableCheckOverdue", r"_success_timestamp_seconds\{[^}]*\}\s+> (.+)")[0].strip()
+
+
+def sync_overdue() -> float:
+    """How many of its expected intervals an organisation may be without a success."""
+    return float(_found("SyncOverdue", r"> ([\d.]+) \* last_over_time\(rounds_sync_expected")[0])
+
+
+def sync_rest() -> str:
+    """PromQL: the seconds after which a failed run that nobody repeats is let rest."""
+    return _found("SyncLastRunFailed", r"> time\(\) - (.+)")[0].strip()
+
+
+def sync_ratio() -> float:
+    """The part of the runs that must succeed."""
+    return float(_found("SyncSuccessRatioLow", r"< ([\d.]+)")[0])
+
+
+def sync_ratio_window() -> str:
+    """Over how long that part is taken."""
+    return _found("sync:rounds_sync_runs_judged:increase6h", r"\[(\w+)\]")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from grafana.src import limits
+from grafana.src.alerts import GRAVEST, SEVERITIES, Alerts
 from grafana.src.kit import (
     DEGRADED,
     DOWN,
@@ -37,7 +38,7 @@ from rounds.services.result import PHASES, REASONS
 UID = "services"
 TIER = 'tier=~"$tier"'
 SELECTED = f'{TIER},check=~"$check"'
-SEVERITIES = {name: (name, colour) for name, colour in SEVERITY_COLOURS.items()}
+ALERTS = Alerts("services")
 REASON_COLOURS: dict[str, str] = dict(zip(REASONS, PARTS, strict=True))
 
 ALL_CHECKS = link_to(UID, "Show all checks", tier="$__all", check="$__all")
@@ -99,9 +100,6 @@ def now() -> Row:
         steps = always(colour) if colour in {UP, NEUTRAL} else from_one(colour)
         return stat_panel(number, title, text, [Query(expr)], (3, 4), no_value=NO_DATA, steps=steps, link=link)
 
-    severities = [
-        Query(f"count({firing(TIER, severity_is(severity))}) or vector(0)", severity) for severity in SEVERITY_COLOURS
-    ]
     missing = f"count({EVERY} unless on (check) check:rounds_check_state:code) or 0 * count({EVERY})"
     return Row(
         100,
@@ -138,7 +136,18 @@ def now() -> Row:
                 f"count(group by (check) (rounds_check_state{{{TIER}}}))",
                 colour=NEUTRAL,
             ),
-            firing_by_severity(severities),
+            stat_panel(
+                106,
+                "Firing alerts",
+                "Alerts on services by severity. Critical: act now. Error: today. Warning: have a look.",
+                ALERTS.counts(TIER),
+                (9, 4),
+                no_value="no alerts",
+                steps=from_one(DOWN),
+                link=ALL_CHECKS,
+                names=True,
+                colours=SEVERITY_COLOURS,
+            ),
             stat_panel(
                 107,
                 "Checks, the worst first",
@@ -163,7 +172,9 @@ def now() -> Row:
                     Column("Check", "check", label=True, link=ROW_CHECK),
                     Column("Alert", "alertname", label=True),
                     Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
-                    Column("Since", firing_since(), unit="dateTimeFromNow", width=150),
+                    Column(
+                        "Since", ALERTS.since("check, alertname, severity", TIER), unit="dateTimeFromNow", width=150
+                    ),
                 ],
                 (9, 8),
                 no_value="No alert is firing",
@@ -171,38 +182,6 @@ def now() -> Row:
             ),
         ],
     )
-
-
-def firing_by_severity(severities: list[Query]) -> Panel:
-    """A card for each severity, in its colour once an alert fires."""
-    return stat_panel(
-        106,
-        "Firing alerts",
-        "Alerts on services by severity. Critical: act now. Error: today. Warning: have a look.",
-        severities,
-        (9, 4),
-        no_value="no alerts",
-        steps=from_one(DOWN),
-        link=ALL_CHECKS,
-        names=True,
-        colours=SEVERITY_COLOURS,
-    )
-
-
-def firing(*matchers: str) -> str:
-    """The alerts on services that fire."""
-    chosen = ",".join(('alertstate="firing"', 'component="services"', *matchers))
-    return f"ALERTS{{{chosen}}}"
-
-
-def severity_is(name: str) -> str:
-    """The matcher of a severity."""
-    return f'severity="{name}"'
-
-
-def firing_since() -> str:
-    """When each firing alert began, in milliseconds as Grafana wants times."""
-    return f"max by (check, alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {firing(TIER)})"
 
 
 def history() -> Row:
@@ -218,10 +197,6 @@ def history() -> Row:
     per_minute = "60 * sum by (reason) (rate(rounds_check_failures_total{%s}[$__rate_interval])) > 0"
     failed = f"60 * sum(rate(check:rounds_check_failures_total:sum{{{SELECTED}}}[$__rate_interval]))"
     probed = f"60 * sum(rate(check:rounds_check_probes_total:sum{{{SELECTED}}}[$__rate_interval]))"
-    severity_codes = (("warning", 1), ("error", 2), ("critical", 3))
-    alerts = " or ".join(
-        f"{code} * max by (check) ({firing(SELECTED, severity_is(name))})" for name, code in reversed(severity_codes)
-    )
     return Row(
         200,
         "History: $check",
@@ -376,10 +351,10 @@ def history() -> Row:
                 "When alerts fired on each check: the gravest at each time. Marks in the graphs name them. Their end "
                 "includes the time for which Prometheus keeps them, so look at State for the length of an outage. A "
                 "check that alerts again and again needs other limits or a repair.",
-                [Query(alerts, "{{check}}")],
+                [Query(ALERTS.gravest("check", SELECTED), "{{check}}")],
                 (24, 9),
                 no_value="No alert fired in this time",
-                texts={code: (name, SEVERITY_COLOURS[name]) for name, code in severity_codes},
+                texts=GRAVEST,
             ),
         ],
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from grafana.src import limits
+from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src.collectors import INTERVAL, STATES, Collectors
 from grafana.src.counters import risen, within
 from grafana.src.kit import (
     BARS,
@@ -13,8 +15,6 @@ from grafana.src.kit import (
     NO_DATA,
     PARTS,
     SEVERITY_COLOURS,
-    UNKNOWN,
-    UP,
     WARNING,
     Column,
     Mark,
@@ -38,17 +38,14 @@ from rounds.tables.record import REASONS
 
 UID = "tables"
 SELECTED = 'table=~"$table"'
-#: Collectors are called `tables/` and the table's name.
-EVERY_COLLECTOR = 'collector=~"tables/.+"'
-SELECTED_COLLECTOR = 'collector=~"tables/$table"'
-
-INTERVAL = "rounds_collector_interval_seconds"
+COLLECTORS = Collectors("tables", "table")
+EVERY_COLLECTOR = COLLECTORS.matching(".+")
+SELECTED_COLLECTOR = COLLECTORS.matching("$table")
 
 #: Rows come, go and change without being good or bad; only of a loss there is a warning.
 CHANGE_COLOURS = {"inserted": INSERTED, "modified": PARTS[1], "deleted": WARNING}
 CHANGE_WORDS: Texts = {change: (change, colour) for change, colour in CHANGE_COLOURS.items()}
-CHECKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN), 3: (NO_DATA, UNKNOWN)}
-SEVERITIES: Texts = {name: (name, colour) for name, colour in (SEVERITY_COLOURS | {"info": NEUTRAL}).items()}
+ALERTS = Alerts("tables")
 #: Why a table was recorded anew, where the label's value does not say it by itself.
 REASON_WORDS = {"table": "other table"}
 
@@ -63,27 +60,14 @@ def of_table(metric: str, *matchers: str) -> str:
     return f"max by (table) ({metric}{{{','.join(matchers)}}})"
 
 
-def of_collector(expr: str) -> str:
-    """What is known of collectors, told by the tables that they check."""
-    return f'max by (table) (label_replace({expr}, "table", "$1", "collector", "tables/(.+)"))'
-
-
-def checking(collectors: str) -> str:
-    """Whether each table is checked as it should be: a code of `CHECKING`, without those of which nothing is known."""
-    success = of_collector(f"rounds_collector_success{{{collectors}}}")
-    limit = limits.table_overdue().replace(INTERVAL, f"{INTERVAL}{{{collectors}}}")
-    overdue = of_collector(f"time() - rounds_collector_last_success_timestamp_seconds{{{collectors}}} > {limit}")
-    return f"(({success} == 0) + 2 or 0 * {overdue} + 1 or 0 * {success})"
-
-
 #: Every table that was watched within the last hour.
-WATCHED = of_collector(f"last_over_time({INTERVAL}{{{EVERY_COLLECTOR}}}[1h])")
-STATE = f"({checking(EVERY_COLLECTOR)} or 3 + 0 * {WATCHED})"
+WATCHED = COLLECTORS.of(f"last_over_time({INTERVAL}{{{EVERY_COLLECTOR}}}[1h])")
+STATE = f"({COLLECTORS.state(EVERY_COLLECTOR, limits.table_overdue())} or 3 + 0 * {WATCHED})"
 
 
 def count_of(state: str) -> str:
     """How many tables are in a state."""
-    code = next(code for code, (word, _) in CHECKING.items() if word == state)
+    code = next(code for code, (word, _) in STATES.items() if word == state)
     return f"count({STATE} == {code}) or 0 * count({STATE})"
 
 
@@ -112,7 +96,7 @@ def now() -> Row:
                 no_value=NO_DATA,
                 link=EXPORTER,
                 names=True,
-                colours=dict(CHECKING.values()),
+                colours=dict(STATES.values()),
             ),
             stat_panel(
                 105,
@@ -146,10 +130,8 @@ def now() -> Row:
                 "Firing alerts",
                 "Alerts on tables by severity. Critical: act now. Error: today. Warning: have a look. What is only "
                 "told, such as inserted rows, is not counted.",
-                [
-                    Query(f"count({firing_alerts(severity_is(severity))}) or vector(0)", severity)
-                    for severity in SEVERITY_COLOURS
-                ],
+                # One for each table and alert: every check that found changes is an alert of its own.
+                ALERTS.counts(by="table, alertname"),
                 (6, 4),
                 no_value="no alerts",
                 steps=from_one(DOWN),
@@ -179,7 +161,9 @@ def now() -> Row:
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     Column("Alert", "alertname", label=True),
                     Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
-                    Column("Since", firing_since(), unit="dateTimeFromNow", width=150),
+                    Column(
+                        "Since", ALERTS.since("table, alertname, severity", CALLING), unit="dateTimeFromNow", width=150
+                    ),
                 ],
                 (9, 6),
                 no_value="No alert is firing",
@@ -193,7 +177,7 @@ def now() -> Row:
                 "late, or one that takes its time.",
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
-                    Column("Checking", STATE, texts=CHECKING, unit="none", width=110),
+                    Column("Checking", STATE, texts=STATES, unit="none", width=110),
                     Column("Rows", of_table("rounds_table_rows"), unit="locale", decimals=0, width=100),
                     *(
                         Column(
@@ -228,44 +212,22 @@ def now() -> Row:
 
 def last_run(collectors: str) -> str:
     """When each table was last checked."""
-    return of_collector(f"rounds_collector_last_run_timestamp_seconds{{{collectors}}}")
+    return COLLECTORS.of(f"rounds_collector_last_run_timestamp_seconds{{{collectors}}}")
 
 
 def duration(collectors: str) -> str:
     """How long each table's last check took."""
-    return of_collector(f"rounds_collector_duration_seconds{{{collectors}}}")
+    return COLLECTORS.of(f"rounds_collector_duration_seconds{{{collectors}}}")
 
 
 def interval(collectors: str) -> str:
     """The time from one check of each table to the next."""
-    return of_collector(f"{INTERVAL}{{{collectors}}}")
+    return COLLECTORS.of(f"{INTERVAL}{{{collectors}}}")
 
 
 def next_run(collectors: str) -> str:
     """When each table is checked next: an interval after the beginning of its last check."""
     return f"({last_run(collectors)} - {duration(collectors)} + {interval(collectors)})"
-
-
-def firing(*matchers: str) -> str:
-    """The alerts on tables that fire."""
-    chosen = ",".join(('alertstate="firing"', 'component="tables"', *matchers))
-    return f"ALERTS{{{chosen}}}"
-
-
-def firing_alerts(*matchers: str) -> str:
-    """The same, one for each table and alert: every check that found changes is an alert of its own."""
-    return f"group by (table, alertname) ({firing(*matchers)})"
-
-
-def severity_is(name: str) -> str:
-    """The matcher of a severity."""
-    return f'severity="{name}"'
-
-
-def firing_since() -> str:
-    """When each firing alert began, in milliseconds as Grafana wants times."""
-    calling = firing('severity!="info"')
-    return f"max by (table, alertname, severity) (1000 * ALERTS_FOR_STATE and ignoring (alertstate) {calling})"
 
 
 def history() -> Row:
@@ -274,11 +236,7 @@ def history() -> Row:
     scans = 'rounds_table_scans_total{result="%s",%s}'
     failures = f"rounds_collector_failures_total{{{SELECTED_COLLECTOR}}}"
     spared, scanned = (of_window(within(scans % (result, SELECTED), "$__range")) for result in ("unchanged", "scanned"))
-    failed = of_collector(f"sum by (collector) (round(increase({failures}[$__range])))")
-    severity_codes = (("info", 0), ("warning", 1), ("error", 2), ("critical", 3))
-    alerts = " or ".join(
-        f"{code} * max by (table) ({firing(SELECTED, severity_is(name))})" for name, code in reversed(severity_codes)
-    )
+    failed = COLLECTORS.of(f"sum by (collector) (round(increase({failures}[$__range])))")
     return Row(
         200,
         "History: $table",
@@ -329,10 +287,10 @@ def history() -> Row:
                 "Checking",
                 "Whether each table was checked as it should be. A gap is time in which nothing is known: look at the "
                 "exporter. Tables of one source that fail at once point to the source.",
-                [Query(checking(SELECTED_COLLECTOR), "{{table}}")],
+                [Query(COLLECTORS.state(SELECTED_COLLECTOR, limits.table_overdue()), "{{table}}")],
                 (12, 8),
                 no_value="No check is known in this time: is the exporter up?",
-                texts=CHECKING,
+                texts=STATES,
                 link=ONE_TABLE,
             ),
             graph(
@@ -418,10 +376,10 @@ def history() -> Row:
                 "Alerts",
                 "When alerts fired on each table, and when changes were told: the gravest at each time. Their end "
                 "includes the time for which Prometheus keeps them.",
-                [Query(alerts, "{{table}}")],
+                [Query(ALERTS.gravest("table", SELECTED), "{{table}}")],
                 (24, 6),
                 no_value="No alert fired in this time",
-                texts={code: SEVERITIES[name] for name, code in severity_codes},
+                texts=GRAVEST,
             ),
         ],
     )
@@ -437,7 +395,7 @@ def detail() -> Row:
     last_rows = f"max by (table, change) (rounds_table_last_change_rows{{{SELECTED}}})"
     last_time = f"1000 * max by (table, change) (rounds_table_last_change_timestamp_seconds{{{SELECTED}}})"
     total = f"max by (table, change) (rounds_table_changes_total{{{SELECTED}}})"
-    longest = of_collector(f"max_over_time(rounds_collector_duration_seconds{{{SELECTED_COLLECTOR}}}[$__interval])")
+    longest = COLLECTORS.of(f"max_over_time(rounds_collector_duration_seconds{{{SELECTED_COLLECTOR}}}[$__interval])")
     key = f"rounds_table_key_max{{{SELECTED}}}"
     failures = f'rounds_collector_failures_total{{{SELECTED_COLLECTOR},reason="%s"}}'
     return Row(

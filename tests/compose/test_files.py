@@ -34,7 +34,9 @@ DOCKERFILES = {
 }
 SETTINGS = (ROOT / ".env.example").read_text(encoding="utf-8")
 #: What is in Grafana only where a variable of the environment chooses it, with the variable's values.
-CHOICES = {name: sorted(folder.name for folder in (ROOT / "grafana" / name).iterdir()) for name in ("journal", "apr")}
+CHOICES = {
+    name: sorted(folder.name for folder in (ROOT / "grafana" / name).iterdir()) for name in ("journal", "apr", "syncs")
+}
 EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[a-z-]+)?")
 
 

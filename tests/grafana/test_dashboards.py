@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grafana.src import build, kit, limits, tables
+from grafana.src import build, kit, limits, syncs, tables
 
 from bundle.promql import known_metrics
 from bundle.rules import ROOT, alerts
@@ -19,7 +19,7 @@ from grafana.lint import Json, Known, findings, panels_of, variables_of
 
 FILES = sorted((ROOT / "grafana" / "dashboards").rglob("*.json"))
 #: Never to be renamed: alerts, bookmarks and the dashboards themselves lead to them.
-UIDS = ["apr", "exporter", "services", "tables"]
+UIDS = ["apr", "exporter", "services", "syncs", "tables"]
 
 
 def name_of(file: Path) -> str:
@@ -93,7 +93,10 @@ def test_a_state_has_one_colour(file: Path) -> None:
         "warning": kit.WARNING,
         "overdue": kit.DEGRADED,
         "info": kit.NEUTRAL,
+        "stale": kit.DEGRADED,
+        "running": kit.NEUTRAL,
         **tables.CHANGE_COLOURS,
+        **syncs.STATE_COLOURS,
         kit.NO_DATA: kit.UNKNOWN,
     }
     for panel in panels_of(load(file.stem)):
@@ -116,6 +119,8 @@ def test_limits_are_those_of_the_rules() -> None:
     assert limits.collector_stale() in stale.expr
     overdue = next(rule for rule in alerts() if rule.name == "TableCheckOverdue")
     assert limits.table_overdue() in overdue.expr
+    assert (limits.sync_overdue(), limits.sync_rest()) == (2, "2 * 86400")
+    assert (limits.sync_ratio(), limits.sync_ratio_window()) == (0.95, "6h")
     assert limits.table_overdue() == limits.collector_stale(), "tables are among the stale collectors with one limit"
 
 

@@ -137,7 +137,7 @@ def test_columns_are_those_of_the_queries(kind: str) -> None:
 
 def test_its_data_source(kind: str) -> None:
     (source,) = yaml.safe_load((FOLDER / kind / "datasource.yml").read_text(encoding="utf-8"))["datasources"]
-    assert (source["type"], source["uid"], source["editable"]) == (journal.KINDS[kind], kit.JOURNAL_UID, False)
+    assert (source["type"], source["uid"], source["editable"]) == (kit.DATABASES[kind], kit.JOURNAL_UID, False)
     assert "${" not in (FOLDER / kind / "datasource.yml").read_text(encoding="utf-8"), "a $ in a password would be lost"
     wanted = {"type": source["type"], "uid": source["uid"]}
     dashboard = load(kind)

@@ -1,0 +1,958 @@
+"""The dashboard of the domain `syncs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from grafana.src import collectors, limits
+from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src.collectors import Collectors
+from grafana.src.counters import risen, within
+from grafana.src.kit import (
+    BARS,
+    DEGRADED,
+    DOWN,
+    INSERTED,
+    NEUTRAL,
+    NO_DATA,
+    PARTS,
+    SEVERITY_COLOURS,
+    UNKNOWN,
+    UP,
+    WARNING,
+    Column,
+    Panel,
+    Query,
+    Row,
+    Texts,
+    Variable,
+    bars,
+    from_one,
+    graph,
+    grid,
+    link_to,
+    note,
+    render,
+    stat_panel,
+    timeline,
+)
+from grafana.src.series import Metrics, is_
+
+from rounds.errors import FAILURE_REASONS
+from rounds.syncs.metrics import DURATION_BOUNDS
+from rounds.syncs.states import ENDED, ERROR_CLASSES, FAILED, OTHER, PROBLEMS, SUCCESSFUL
+
+UID = "syncs"
+#: Between the parts of a bar's name.
+DOT = " \u00b7 "
+SYNC = 'sync=~"$sync"'
+#: Of the selected organisations and operations.
+SELECTED = (SYNC, 'organization=~"$organization"', 'operation=~"$operation"')
+OPERATION = (SYNC, 'operation=~"$operation"')
+#: Organisations with series of their own. What is counted together has no newest run.
+NAMED = (SYNC, f'organization!="{OTHER}"')
+#: What tells organisations apart, and what tells their newest runs.
+ORGANISATION = "sync, organization"
+RUN = "sync, organization, operation"
+METRICS = Metrics("rounds_sync_")
+series, of, grown, rising = METRICS.series, METRICS.of, METRICS.grown, METRICS.rising
+ALERTS = Alerts("syncs")
+COLLECTORS = Collectors("syncs", "sync")
+COLLECTOR = COLLECTORS.matching("$sync")
+
+#: How a run ended. What is neither good nor bad has a colour that no state has.
+STATE_COLOURS = {
+    "completed": UP,
+    "partial": WARNING,
+    "failed": DOWN,
+    "timeout": DEGRADED,
+    "skipped": PARTS[2],
+    "cancelled": PARTS[6],
+    "other": UNKNOWN,
+}
+assert set(STATE_COLOURS) == set(ENDED)  # noqa: S101 - a new state needs a colour
+#: The worse, the higher.
+_CODES = {"completed": 0, "running": 1, "skipped": 2, "cancelled": 3, "other": 4, "partial": 5, "stale": 6}
+_CODES |= {"timeout": 7, "failed": 8}
+RUNS: Texts = {
+    code: (word, (STATE_COLOURS | {"running": NEUTRAL, "stale": DEGRADED})[word]) for word, code in _CODES.items()
+}
+#: How an organisation stands.
+STANDING: Texts = {
+    0: ("works", UP),
+    1: ("stale", DEGRADED),
+    2: ("overdue", DEGRADED),
+    3: ("fails", DOWN),
+    4: (NO_DATA, UNKNOWN),
+}
+CLASS_COLOURS: dict[str, str] = dict(
+    zip(ERROR_CLASSES, (PARTS[1], PARTS[0], PARTS[3], PARTS[4], PARTS[8], PARTS[6], PARTS[7]), strict=True)
+)
+#: Up to which duration a run of a clinic of some size is as expected, in seconds.
+EXPECTED = {"under 100 patients": 15.0, "100 to 500 patients": 45.0, "500 patients and more": 120.0}
+BANDS = {
+    "under 5 s": PARTS[8],
+    "5 to 15 s": PARTS[2],
+    "15 to 45 s": PARTS[0],
+    "45 s to 2 min": PARTS[5],
+    "2 to 5 min": WARNING,
+    "longer": DEGRADED,
+}
+BAND_BOUNDS = (5.0, 15.0, 45.0, 120.0, 300.0)
+assert {*BAND_BOUNDS, *EXPECTED.values()} <= set(DURATION_BOUNDS)  # noqa: S101 - the words go with the bounds
+
+ALL = link_to(UID, "Show all organisations", organization="$__all", operation="$__all")
+ONE = link_to(UID, "Show this organisation", organization="${__field.labels.organization}")
+ROW = link_to(UID, "Show this organisation", organization="${__data.fields.Organisation}")
+READING = link_to("exporter", "Look at the collectors")
+
+
+def among(label: str, values: Iterable[str]) -> str:
+    """The matcher of a label's values."""
+    return f'{label}=~"{"|".join(values)}"'
+
+
+def limit(name: str) -> str:
+    """A limit as the exporter has it in its configuration, in seconds: the lowest of the selected syncs."""
+    return f"min({series('threshold_seconds', SYNC, is_('threshold', name))})"
+
+
+def overdue() -> str:
+    """Organisations for which SyncOverdue or SyncNeverSucceeded fires: without a success for too long.
+
+    It may be that of any operation, or has to be that of each one which the configuration names. Where none ever
+    succeeded, the organisation's first run counts.
+    """
+    first = f"min by ({ORGANISATION}) ({series('first_seen_timestamp_seconds', *NAMED)})"
+    factor = f"{limits.sync_overdue():g}"
+
+    def expected(matcher: str, by: str) -> str:
+        return of("expected_interval_seconds", *NAMED, matcher, by=by)
+
+    each, success = expected('operation!=""', RUN), of("last_success_timestamp_seconds", *NAMED, by=RUN)
+    anyone = of("last_success_timestamp_seconds", *NAMED, by=ORGANISATION)
+    late = f"time() - {success} > {factor} * {each}"
+    never = f"time() - {first} > on ({ORGANISATION}) group_right () {factor} * ({each} unless {success})"
+    any_operation = expected('operation=""', ORGANISATION)
+    late_in_any = f"time() - ({anyone} or {first}) > {factor} * {any_operation}"
+    return f"(max by ({ORGANISATION}) ({late} or {never}) or {late_in_any})"
+
+
+def failing() -> str:
+    """Organisations for which SyncLastRunFailed fires."""
+    failed = f"{of('last_run_state', *NAMED, among('state', FAILED), by=RUN)} == 1"
+    lately = f"{of('last_start_timestamp_seconds', *NAMED, by=RUN)} > time() - {limits.sync_rest()}"
+    return f"max by ({ORGANISATION}) ({failed} and {lately})"
+
+
+def standing() -> str:
+    """How each organisation stands: a code of `STANDING`."""
+    expected = f"last_over_time({series('expected_interval_seconds', *NAMED)}[1h])"
+    parts = (
+        f"3 * ({failing()})",
+        f"2 + 0 * {overdue()}",
+        f"1 + 0 * ({of('runs_stale', *NAMED, by=ORGANISATION)} > 0)",
+        f"0 * {of('runs_active', *NAMED, by=ORGANISATION)}",
+        f"4 + 0 * max by ({ORGANISATION}) ({expected})",
+    )
+    return f"({' or '.join(parts)})"
+
+
+def count_of(state: str) -> str:
+    """How many organisations stand so. One that fails may be overdue or have a stale run, too, and counts for each."""
+    of_state = {
+        "fails": failing(),
+        "overdue": overdue(),
+        "stale": f"{of('runs_stale', *NAMED, by=ORGANISATION)} > 0",
+        "works": f"{standing()} == 0",
+        NO_DATA: f"{standing()} == 4",
+    }
+    return f"count({of_state[state]}) or 0 * count({standing()})"
+
+
+def ended(*matchers: str) -> str:
+    """How each newest run that has ended ended: a code of `RUNS`."""
+    states = {state: of("last_run_state", *matchers, is_("state", state), by=RUN) for state in ENDED}
+    return " or ".join(f"{_CODES[state]} + 0 * ({held} == 1)" for state, held in states.items())
+
+
+def over_time() -> str:
+    """What each organisation's operation does or last did: a code of `RUNS`."""
+    active = (("stale", "runs_stale"), ("running", "runs_active"))
+    parts = (f"{_CODES[word]} + 0 * ({of(metric, *SELECTED, by=RUN)} > 0)" for word, metric in active)
+    return f"{' or '.join(parts)} or {ended(*SELECTED)}"
+
+
+def age() -> str:
+    """Seconds since the last success of each organisation."""
+    return f"time() - {of('last_success_timestamp_seconds', *NAMED, by=ORGANISATION)}"
+
+
+def speed(*matchers: str) -> str:
+    """Patients stored in a second, as soon as one is.
+
+    Not the recorded series, whose window holds the time in which a run fetches too: most runs end before it is right.
+    """
+    stored = of("run_processed_records", *matchers, by=RUN)
+    return f"(deriv(({stored} > 0)[3m:5s]) > 0 and {stored})"
+
+
+def remaining(*matchers: str) -> str:
+    """Seconds until a run has stored everything, at this speed."""
+    left = f"{of('run_total_records', *matchers, by=RUN)} - {of('run_processed_records', *matchers, by=RUN)}"
+    return f"(({left}) / {speed(*matchers)})"
+
+
+def progress(*, stale: bool) -> Query:
+    """A bar for each active run. Its name is put together of labels, since a name is made of them alone.
+
+    `count_values` makes labels of numbers. A run that lacks one is kept by the second half of each join, and leaves its
+    place in the name empty.
+    """
+    runs = of("run_progress_ratio", SYNC, by=RUN)
+    silent = f"{of('runs_stale', SYNC, by=RUN)} > 0"
+    fetching = of("run_step", SYNC, 'step="fetching_patients"', by=RUN)
+    step = f"max by ({RUN}, step) ({series('run_step', SYNC)} == 1)"
+    two_words = f'label_replace({step}, "doing", "{DOT}$1 $2", "step", "([a-z]+)_([a-z]+)")'
+    left = remaining(SYNC)
+    began = f"(time() - {of('last_start_timestamp_seconds', SYNC, by=RUN)} and on ({RUN}) {runs})"
+
+    def number(name: str, words: str, expr: str) -> str:
+        # Its own label goes away again with the join.
+        counted = f'count_values by ({RUN}) ("number", {expr})'
+        return f'label_replace({counted}, "{name}", "{words}", "number", "(.+)")'
+
+    def span(name: str, words: str, expr: str) -> str:
+        seconds = number(name, words.replace("$1", "$1 s"), f"ceil({expr} < 90)")
+        minutes = number(name, words.replace("$1", "$1 min"), f"ceil(({expr} >= 90) / 60)")
+        return f"{seconds} or {minutes}"
+
+    def storing(metric: str) -> str:
+        return f"({of(metric, SYNC, by=RUN)} unless on ({RUN}) {fetching} == 1)"
+
+    def paging(metric: str) -> str:
+        return f"({of(metric, SYNC, by=RUN)} and on ({RUN}) {fetching} == 1)"
+
+    pieces = {
+        "doing": f'label_replace({two_words}, "doing", "{DOT}$1", "step", "([a-z]+)")',
+        "done": number("done", f"{DOT}$1", f"{storing('run_processed_records')} and {storing('run_total_records')}"),
+        "total": number("total", " of $1", f"{storing('run_total_records')} and {storing('run_processed_records')}"),
+        "page": number("page", f"{DOT}page $1", paging("run_page")),
+        "pages": number("pages", " of $1", paging("run_pages")),
+        "speed": number("speed", f"{DOT}$1/s", f"round({speed(SYNC)}, 0.1)"),
+        "since": span("since", f"{DOT}for $1", f"({began} unless {left})"),
+        "left": span("left", f"{DOT}$1 left", left),
+    }
+    if stale:
+        chosen = f"({runs} and on ({RUN}) {silent})"
+        pieces = {
+            "doing": pieces["doing"],
+            "since": span("since", f"{DOT}for $1", began),
+            "silence": f'label_replace({silent}, "silence", "{DOT}stale", "", "")',
+        }
+    else:
+        chosen = f"({runs} unless on ({RUN}) {silent})"
+    joins = "".join(
+        f" * on ({RUN}) group_left ({name}) (0 * group by ({RUN}, {name}) ({each}) + 1 or on ({RUN}) 0 * {runs} + 1)"
+        for name, each in pieces.items()
+    )
+    operation = f'label_replace({chosen}{joins}, "what", "{DOT}$1", "operation", "(.*)")'
+    names = ", ".join(f'"{name}"' for name in ("organization", "what", *pieces))
+    return Query(
+        f'sort_desc(label_join({operation}, "run", "", {names}))', "{{run}}", colour=DEGRADED if stale else None
+    )
+
+
+def now() -> Row:
+    """What holds at this moment, for all organisations of the selected syncs."""
+    late = f"max({age()} and on ({ORGANISATION}) {overdue()})"
+    return Row(
+        100,
+        "Now",
+        [
+            stat_panel(
+                101,
+                "Organisations",
+                "How the synchronisation of each organisation stands. Fails: the newest run of an operation failed or "
+                "timed out. Overdue: SyncOverdue or SyncNeverSucceeded fires, as there was no success for too long. "
+                "Stale: a run does not end and says nothing. No data: expected, and no run of it is known. Who is in "
+                "two of the first three counts for both.",
+                [Query(count_of(word), word) for word in ("fails", "overdue", "stale", "works", NO_DATA)],
+                (9, 4),
+                no_value=NO_DATA,
+                link=ALL,
+                names=True,
+                colours=dict(STANDING.values()),
+            ),
+            stat_panel(
+                102,
+                "Last success",
+                "How long ago a run last brought patients: of any organisation, and of the one that waits longest. "
+                "Orange where that is too long.",
+                [
+                    Query(f"time() - {of('last_success_timestamp_seconds', SYNC)}", "latest"),
+                    Query(f"max({age()}) unless on () {late}", "longest ago"),
+                    Query(late, "overdue", colour=DEGRADED),
+                ],
+                (5, 4),
+                no_value="No run has succeeded yet",
+                unit="s",
+                decimals=0,
+                link=ALL,
+                names=True,
+                text_sizes=(14, 28),
+            ),
+            stat_panel(
+                103,
+                "Runs without an end",
+                "Active: they have not ended. Stale: those of them that say nothing for longer than `stale_after`. "
+                "Orphaned: not ended, and given up after `orphaned_after`; `rounds syncs reap` closes them.",
+                [Query(f"sum({of(f'runs_{name}', SYNC, by=RUN)})", name) for name in ("active", "stale", "orphaned")],
+                (5, 4),
+                no_value=NO_DATA,
+                steps=from_one(NEUTRAL),
+                link=ALL,
+                names=True,
+                colours={"stale": DEGRADED, "orphaned": DEGRADED},
+            ),
+            stat_panel(
+                104,
+                "Firing alerts",
+                "Alerts on syncs by severity. Critical: act now. Error: today. Warning: have a look.",
+                ALERTS.counts(SYNC, by=f"{RUN}, alertname"),
+                (5, 4),
+                no_value="no alerts",
+                steps=from_one(DOWN),
+                link=ALL,
+                names=True,
+                colours=SEVERITY_COLOURS,
+            ),
+            bars(
+                105,
+                "Active runs",
+                "The newest run of each organisation and operation that has not ended: how far it is by its step and "
+                "by what it has stored, then the step, patients or pages, patients stored in a second, and how long "
+                "the rest takes at this speed. The first half of the bar is for fetching, the second for storing. "
+                "Orange: it is stale.",
+                [progress(stale=False), progress(stale=True)],
+                (14, 9),
+                no_value="No run is active",
+                unit="percentunit",
+                maximum=1,
+                decimals=0,
+                name="${__field.labels.run}",
+                link=ONE,
+            ),
+            grid(
+                106,
+                "Firing alerts",
+                "Alerts on syncs, the latest first. Each has a page of its name among the runbooks, which says what to "
+                "do.",
+                [
+                    Column("Organisation", "organization", label=True, link=ROW),
+                    Column("Severity", "severity", label=True, width=80, texts=SEVERITIES),
+                    Column("Alert", "alertname", label=True, width=165),
+                    Column("Operation", "operation", label=True, width=125),
+                    Column(
+                        "Since",
+                        ALERTS.since("organization, operation, alertname, severity", CALLING, SYNC),
+                        unit="dateTimeFromNow",
+                        width=125,
+                    ),
+                ],
+                (10, 9),
+                no_value="No alert is firing",
+                sort=("Since", True),
+            ),
+            organisations(),
+        ],
+    )
+
+
+def organisations() -> Panel:
+    """The newest runs of each organisation."""
+    records = {"Processed": "processed", "Stored": "succeeded", "Failed": "failed"}
+    known = of("runs_active", *NAMED, by=RUN)
+    return grid(
+        107,
+        "Organisations",
+        "How each organisation stands, and the newest run of each operation that has ended. Failed records of a run "
+        "are those that were not stored. Operations whose program counts all its runs together have no records.",
+        [
+            Column("Organisation", "organization", label=True, link=ROW),
+            Column("Operation", "operation", label=True),
+            Column("Sync", "sync", label=True, width=90),
+            Column(
+                "State",
+                f"0 * {known} + on ({ORGANISATION}) group_left () {standing()}",
+                texts=STANDING,
+                unit="none",
+                width=90,
+            ),
+            Column("Last run", ended(*NAMED), texts=RUNS, unit="none", width=100),
+            Column(
+                "Running",
+                of("run_progress_ratio", *NAMED, by=RUN),
+                unit="percentunit",
+                decimals=0,
+                steps=((None, NEUTRAL),),
+                width=80,
+            ),
+            Column(
+                "Ended",
+                f"1000 * {of('last_end_timestamp_seconds', *NAMED, by=RUN)}",
+                unit="dateTimeFromNow",
+                width=150,
+            ),
+            Column(
+                "Last success",
+                f"1000 * {of('last_success_timestamp_seconds', *NAMED, by=RUN)}",
+                unit="dateTimeFromNow",
+                width=150,
+                empty="never",
+            ),
+            Column("Took", of("last_duration_seconds", *NAMED, by=RUN), unit="s", decimals=0, width=80),
+            *(
+                Column(
+                    title,
+                    of("last_run_records", *NAMED, is_("result", result), by=RUN),
+                    unit="locale",
+                    decimals=0,
+                    width=90,
+                    steps=((None, "text"), (1, WARNING)) if result == "failed" else (),
+                )
+                for title, result in records.items()
+            ),
+        ],
+        (24, 12),
+        rows=f"group by ({RUN}) ({series('runs_active', *NAMED)})",
+        no_value="No run is known: is the exporter up, and has the log any?",
+        sort=("State", True),
+    )
+
+
+def history() -> Row:
+    """How it came to this, for the selected organisations and operations."""
+    window = limits.sync_ratio_window()
+    good = grown("runs_total", window, *SELECTED, among("state", SUCCESSFUL), by="operation")
+    told = grown("runs_total", window, *SELECTED, among("state", (*SUCCESSFUL, *FAILED)), by="operation")
+    bucket = within(series("run_duration_seconds_bucket", *OPERATION), window)
+    hours = window.replace("h", " h")
+    banded = METRICS.slices(
+        "run_duration_seconds", BAND_BOUNDS, f"sum({risen('COUNTER', 'sync, operation, le')})", *OPERATION
+    )
+    # The limit of SyncRunTooLong is far above all of them: it is drawn once they come near.
+    slow = limit("slow_after")
+    near = f"{slow} and on () max(histogram_quantile(0.95, sum by (le, operation) ({bucket}))) > {slow} / 3"
+    told_apart = "sync, operation, error_class"
+    return Row(
+        200,
+        "History: $organization",
+        [
+            timeline(
+                201,
+                "Runs",
+                "What each organisation's operations did: running, or how the newest run had ended. Blue that does not "
+                "end is a run that hangs. A gap is time in which nothing is known: look at the exporter.",
+                [Query(over_time(), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
+                (24, 9),
+                no_value="No run is known in this time",
+                texts=RUNS,
+                link=ONE,
+            ),
+            graph(
+                202,
+                f"Success ratio, {hours}",
+                f"The part of the runs of the {hours} before that brought data: completed or partial, of those and the "
+                "ones that failed or timed out. Under the dashed line SyncSuccessRatioLow fires, once there were ten "
+                "runs of all organisations. Which one it is stands in the rows of Runs.",
+                [
+                    Query(f"{good} / ({told} > 0)", "{{operation}}"),
+                    Query(f"vector({limits.sync_ratio()})", "low", limit=DOWN),
+                ],
+                (12, 8),
+                no_value="No run has ended in this time",
+                unit="percentunit",
+                decimals=0,
+                minimum=None,
+                soft_maximum=1,
+            ),
+            graph(
+                203,
+                "Runs by state",
+                "Runs that ended, by how they did. A bar stands for the time since the one before it; its numbers are "
+                "exact. Skipped runs began too soon after another one and did nothing.",
+                [
+                    Query(f"sum({rising('runs_total', *SELECTED, is_('state', state), by=f'{RUN}, state')})", state)
+                    for state in ENDED
+                ],
+                (12, 8),
+                no_value="No run has ended in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=STATE_COLOURS,
+                decimals=0,
+            ),
+            graph(
+                204,
+                f"Duration by operation, {hours}",
+                f"Half of the runs of the {hours} before took no longer, and 95 %, from the histogram of all "
+                "organisations. The dashed lines are what is expected of clinics of three sizes, and what is too long.",
+                [
+                    *(
+                        Query(
+                            f"histogram_quantile({share}, sum by (le, operation) ({bucket}))",
+                            f"{{{{operation}}}} {share:.0%}",
+                        )
+                        for share in (0.5, 0.95)
+                    ),
+                    *(Query(f"vector({seconds:g})", size, limit=UNKNOWN) for size, seconds in EXPECTED.items()),
+                    Query(near, "too long", limit=DEGRADED),
+                ],
+                (12, 8),
+                no_value="No run has ended in this time",
+                unit="s",
+            ),
+            graph(
+                205,
+                "Runs by duration",
+                "Runs of all organisations by how long they took: 5 to 15 seconds are expected of a clinic with under "
+                "100 patients, up to 45 of one with under 500, up to two minutes of larger ones. Ochre and orange are "
+                "longer than that of any.",
+                [Query(expr, band) for band, expr in zip(BANDS, banded, strict=True)],
+                (12, 8),
+                no_value="No run has ended in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=BANDS,
+                decimals=0,
+            ),
+            graph(
+                206,
+                "Failures by class",
+                "Runs of all organisations that failed or timed out. auth: the credentials of an organisation. "
+                "rate_limit: too many requests. constraint: a row that the database refuses. network, timeout: the way "
+                "to the interface. config: something is not set.",
+                [
+                    Query(
+                        f"sum({rising('failures_total', *OPERATION, is_('error_class', name), by=told_apart)})",
+                        name,
+                    )
+                    for name in ERROR_CLASSES
+                ],
+                (12, 8),
+                no_value="No run has ended in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=CLASS_COLOURS,
+                decimals=0,
+            ),
+            graph(
+                207,
+                "Records",
+                "Records that runs stored, upwards, and that failed, downwards. Without operations whose program "
+                "counts all its runs together.",
+                [
+                    Query(
+                        f"{sign}sum({rising('records_total', *SELECTED, is_('result', result), by=f'{RUN}, result')})",
+                        word,
+                    )
+                    for sign, result, word in (("", "succeeded", "stored"), ("-", "failed", "failed"))
+                ],
+                (12, 8),
+                no_value="No run with records has ended in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                minimum=None,
+                soft_maximum=1,
+                colours={"stored": INSERTED, "failed": WARNING},
+                decimals=0,
+            ),
+            graph(
+                208,
+                "Patients found",
+                "Patients that the newest successful run found. A step downwards is a run that saw a part only, as "
+                "when a page failed: what it did not see, it may have deleted.",
+                [Query(of("patients_found", *SELECTED, by=RUN), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
+                (12, 8),
+                no_value="No run has said what it found",
+                unit="locale",
+                style="steps",
+                decimals=0,
+                link=ONE,
+            ),
+            graph(
+                209,
+                "Patients deleted",
+                "Patients that runs deleted, as they say themselves. A tall bar together with fewer patients found is "
+                "a loss: stop the scheduler, and compare with a backup.",
+                [
+                    Query(
+                        f"sum by (organization) ({rising('patients_deleted_total', *SELECTED, by=RUN)})",
+                        "{{organization}}",
+                    )
+                ],
+                (12, 8),
+                no_value="No run has said what it deleted",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                decimals=0,
+                link=ONE,
+            ),
+            timeline(
+                210,
+                "Alerts",
+                "When alerts fired on each organisation, or on all of them together. Their end includes the time for "
+                "which Prometheus keeps them.",
+                [Query(ALERTS.gravest("organization, alertname", *SELECTED), "{{organization}} {{alertname}}")],
+                (24, 7),
+                no_value="No alert fired in this time",
+                texts=GRAVEST,
+            ),
+        ],
+    )
+
+
+def detail() -> Row:
+    """What is needed to find the cause, for the selected organisations and operations."""
+    spans = METRICS.slices(
+        "run_duration_seconds", BAND_BOUNDS, f"sum by (operation) ({within('COUNTER', '$__range')})", *OPERATION
+    )
+    every = grown("runs_total", "$__range", *SELECTED, among("state", (*SUCCESSFUL, *FAILED)), by=RUN)
+    brought = grown("runs_total", "$__range", *SELECTED, among("state", SUCCESSFUL), by=RUN)
+    configured = f"{series('threshold_seconds', SYNC)} or {series('threshold_ratio', SYNC)}"
+    deleted = of("threshold_deleted_patients", SYNC, by="sync")
+    failures = f'rounds_collector_failures_total{{{COLLECTOR},reason="%s"}}'
+    found, before = (of(metric, *SELECTED, by=RUN) for metric in ("patients_found", "patients_previous_found"))
+    return Row(
+        300,
+        "Detail: $organization",
+        [
+            grid(
+                301,
+                "Active runs",
+                "Each run of now. Says itself: the progress that the program writes, in the existing one the part of "
+                "the stored that was without a fault. A last change that is long ago is a run that hangs.",
+                [
+                    Column("Organisation", "organization", label=True, link=ROW),
+                    Column("Operation", "operation", label=True),
+                    Column("Sync", "sync", label=True, width=90),
+                    Column("Step", "step", label=True, width=170),
+                    Column(
+                        "Progress",
+                        of("run_progress_ratio", *SELECTED, by=RUN),
+                        unit="percentunit",
+                        decimals=0,
+                        width=170,
+                        bar=NEUTRAL,
+                        full=1,
+                    ),
+                    Column(
+                        "Says itself",
+                        of("run_reported_progress_ratio", *SELECTED, by=RUN),
+                        unit="percentunit",
+                        decimals=0,
+                        width=95,
+                    ),
+                    *(
+                        Column(title, of(f"run_{metric}", *SELECTED, by=RUN), unit="locale", decimals=0, width=width)
+                        for title, metric, width in (
+                            ("Stored", "processed_records", 80),
+                            ("Of", "total_records", 80),
+                            ("Page", "page", 65),
+                            ("Pages", "pages", 65),
+                        )
+                    ),
+                    Column("Per second", speed(*SELECTED), unit="none", decimals=1, width=100),
+                    Column("Left", remaining(*SELECTED), unit="s", decimals=0, width=90),
+                    Column(
+                        "Began",
+                        f"1000 * {of('last_start_timestamp_seconds', *SELECTED, by=RUN)}"
+                        f" and on ({RUN}) {of('run_progress_ratio', *SELECTED, by=RUN)}",
+                        unit="dateTimeFromNow",
+                        width=150,
+                    ),
+                    Column(
+                        "Last change",
+                        f"1000 * {of('run_last_progress_timestamp_seconds', *SELECTED, by=RUN)}",
+                        unit="dateTimeFromNow",
+                        width=150,
+                    ),
+                ],
+                (24, 7),
+                rows=f"group by ({RUN}, step) ({series('run_step', *SELECTED)} == 1)",
+                no_value="No run is active",
+                sort=("Progress", True),
+            ),
+            graph(
+                302,
+                "Progress",
+                "Of the newest active run. A line that does not rise is a run that waits: for the interface, for the "
+                "database, or for ever.",
+                [Query(of("run_progress_ratio", *SELECTED, by=RUN), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
+                (12, 9),
+                no_value="No run was active in this time",
+                unit="percentunit",
+                decimals=0,
+                soft_maximum=1,
+                link=ONE,
+            ),
+            graph(
+                303,
+                "Patients per second",
+                "While a run stores. Lower for all organisations: the database. Lower for one: its rows.",
+                [Query(speed(*SELECTED), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
+                (12, 9),
+                no_value="No run has stored anything in this time",
+                unit="none",
+                link=ONE,
+            ),
+            grid(
+                304,
+                "Runs in the time shown",
+                "Each organisation's runs that ended, by how they did. Success: the part of them that brought data, "
+                "without skipped and cancelled ones.",
+                [
+                    Column("Organisation", "organization", label=True, link=ROW),
+                    Column("Operation", "operation", label=True),
+                    Column("Sync", "sync", label=True, width=90),
+                    *(
+                        Column(
+                            state.capitalize(),
+                            grown("runs_total", "$__range", *SELECTED, is_("state", state), by=RUN),
+                            unit="locale",
+                            decimals=0,
+                            steps=((None, "text"), (1, colour)) if colour in {WARNING, DOWN, DEGRADED} else (),
+                            width=90,
+                        )
+                        for state, colour in STATE_COLOURS.items()
+                        if state != "other"
+                    ),
+                    Column("Success", f"{brought} / ({every} > 0)", unit="percentunit", decimals=0, width=85),
+                ],
+                (24, 9),
+                no_value="No run is known",
+                sort=("Failed", True),
+            ),
+            grid(
+                305,
+                "Duration in the time shown",
+                "Runs of each operation, of all organisations, by how long they took.",
+                [
+                    Column("Operation", "operation", label=True),
+                    Column(
+                        "Average",
+                        METRICS.average("run_duration_seconds", "$__range", *OPERATION, by="operation"),
+                        unit="s",
+                        decimals=0,
+                        width=80,
+                    ),
+                    *(
+                        Column(band, expr, unit="locale", decimals=0, width=92)
+                        for band, expr in zip(BANDS, spans, strict=True)
+                    ),
+                ],
+                (12, 9),
+                no_value="No run has ended in this time",
+                sort=("Operation", False),
+            ),
+            grid(
+                307,
+                "Limits",
+                "From when on each of these is told, as configured in the exporter. The alerts use the same.",
+                [
+                    Column("Limit", "threshold", label=True),
+                    Column("Sync", "sync", label=True, width=90),
+                    Column("After", of("threshold_seconds", SYNC, by="sync, threshold"), unit="s", width=90),
+                    Column("Part", of("threshold_ratio", SYNC, by="sync, threshold"), unit="percentunit", width=80),
+                    Column(
+                        "Patients",
+                        f'label_replace({deleted}, "threshold", "deleted", "", "")',
+                        unit="locale",
+                        width=85,
+                    ),
+                ],
+                (12, 9),
+                rows=f"group by (sync, threshold) ({configured})",
+                no_value="No limit is known",
+                sort=("Limit", False),
+            ),
+            grid(
+                306,
+                "Patients",
+                "What the newest successful run found, and the one before it; and the run that last deleted some: "
+                "when, how many, and which part of those it knew. Limits stands from when on this is told.",
+                [
+                    Column("Organisation", "organization", label=True, link=ROW),
+                    Column("Operation", "operation", label=True),
+                    Column("Sync", "sync", label=True, width=90),
+                    Column("Found", found, unit="locale", decimals=0, width=80),
+                    Column("Before", before, unit="locale", decimals=0, width=80),
+                    Column("Change", f"{found} / ({before} > 0) - 1", unit="percentunit", decimals=1, width=90),
+                    Column(
+                        "Last deletion",
+                        f"1000 * {of('last_deletion_timestamp_seconds', *SELECTED, by=RUN)}",
+                        unit="dateTimeFromNow",
+                        width=150,
+                        empty="none seen",
+                    ),
+                    Column("Deleted", of("last_deletion_patients", *SELECTED, by=RUN), unit="locale", width=80),
+                    Column(
+                        "Part", of("last_deletion_ratio", *SELECTED, by=RUN), unit="percentunit", decimals=1, width=80
+                    ),
+                ],
+                (24, 9),
+                no_value="No run has said what it found",
+                sort=("Organisation", False),
+            ),
+            graph(
+                308,
+                "Runs that do not end",
+                "Stale: they say nothing for longer than `stale_after`. Orphaned: nor will they; the program was "
+                "killed, or an update of the row fails. `rounds syncs reap` closes them.",
+                [Query(f"sum({of(f'runs_{name}', *SELECTED, by=RUN)})", name) for name in ("stale", "orphaned")],
+                (8, 8),
+                no_value="Nothing is known of runs in this time",
+                unit="locale",
+                style="steps",
+                soft_maximum=1,
+                colours={"stale": DEGRADED, "orphaned": PARTS[1]},
+                decimals=0,
+            ),
+            graph(
+                309,
+                "Rows that make no sense",
+                "Rows of the log of which something is not exported. bad_time, negative_duration: look at clocks and "
+                "`time_zone`. bad_metadata, bad_count, unknown_status: another version of the program.",
+                [
+                    Query(
+                        f"sum({rising('rows_rejected_total', SYNC, is_('reason', reason), by='sync, reason')})", reason
+                    )
+                    for reason in PROBLEMS
+                ],
+                (8, 8),
+                no_value="The log was not read in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=dict(zip(PROBLEMS, PARTS, strict=False)),
+                decimals=0,
+            ),
+            grid(
+                310,
+                "What the log lacks",
+                "What makes reading it slow, or some of this missing. `docs/syncs.md` has the remedies.",
+                [
+                    Column("Sync", "sync", label=True, width=110),
+                    Column("Problem", "problem", label=True),
+                ],
+                (8, 8),
+                rows=of("schema_problem", SYNC, by="sync, problem"),
+                no_value="It lacks nothing",
+                sort=("Sync", False),
+            ),
+            timeline(
+                311,
+                "Reading",
+                "Whether the exporter reads each log. While it fails or is overdue, what is shown here is old or "
+                "missing; `rounds status` says why.",
+                [Query(COLLECTORS.state(COLLECTOR, limits.collector_stale()), "{{sync}}")],
+                (8, 7),
+                no_value="No look at a log is known in this time: is the exporter up?",
+                texts=collectors.STATES,
+                link=READING,
+            ),
+            graph(
+                312,
+                "Duration of looks",
+                "How long the longest look at each log took. The log is asked more often while a run is active. A slow "
+                "rise is a log without an index.",
+                [
+                    Query(
+                        COLLECTORS.of(f"max_over_time(rounds_collector_duration_seconds{{{COLLECTOR}}}[$__interval])"),
+                        "{{sync}}",
+                    )
+                ],
+                (8, 7),
+                no_value="No look at a log is known in this time: is the exporter up?",
+                unit="s",
+                points=BARS,
+                colour=NEUTRAL,
+                link=READING,
+            ),
+            graph(
+                313,
+                "Failed looks by reason",
+                "connect, timeout: network or load. auth: an expired secret. query: a missing grant, table or column.",
+                [
+                    Query(
+                        f"sum({risen(failures % reason, 'collector')})",
+                        reason,
+                    )
+                    for reason in FAILURE_REASONS
+                ],
+                (8, 7),
+                no_value="No look at a log is known in this time: is the exporter up?",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=dict(zip(FAILURE_REASONS, PARTS, strict=False)),
+                decimals=0,
+            ),
+            stat_panel(
+                314,
+                "Organisations with series",
+                "Organisations that have series of their own, and those that are counted together as `_other`: see "
+                "`organizations` in the configuration.",
+                [
+                    Query(f"sum({of('organizations', SYNC, is_('labelled', value), by='sync')})", word)
+                    for value, word in (("yes", "of their own"), ("no", "in _other"))
+                ],
+                (8, 4),
+                no_value=NO_DATA,
+                steps=from_one(NEUTRAL),
+                link=ALL,
+                names=True,
+            ),
+            note(315, "Which runs", "Where single runs are.", WHICH_RUNS, (16, 4)),
+        ],
+    )
+
+
+#: Metrics count; rows are in the database.
+WHICH_RUNS = """\
+Metrics count runs. Each of them stands in the log: `rounds syncs tail` shows those of now in a terminal, and the
+dashboard *Syncs: history* the latest ones, where Grafana may read the log: see *History of syncs* in
+`docs/dashboards.md`.
+"""
+
+
+def dashboard() -> str:
+    """The dashboard's file."""
+    return render(
+        UID,
+        "Syncs",
+        "How far the synchronisation of patients is at the moment, and how it fared. Now shows all organisations of "
+        "the selected syncs, History and Detail the selected ones.",
+        variables=[
+            Variable("sync", "Sync", series("threshold_seconds")),
+            Variable("organization", "Organisation", series("runs_total", SYNC)),
+            Variable("operation", "Operation", series("runs_total", SYNC, SELECTED[1])),
+        ],
+        alerts=f'component="syncs",{SYNC}',
+        rows=[now(), history(), detail()],
+        time_from="now-24h",
+        # Runs take seconds to minutes.
+        refresh="5s",
+    )
