@@ -47,7 +47,7 @@ SYNCS: Mapping[str, Any] = {
     "interval": "5s",
     "active_interval": "1s",
     "expect_every": "50s",
-    "stale_after": "30s",
+    "stale_after": "50s",
     "orphaned_after": "2m",
     "limits": {"slow_after": "1m", "stuck_after": "20s"},
     "organizations": {"names": {clinic.organization: clinic.name for clinic in make_clinics().values()}},

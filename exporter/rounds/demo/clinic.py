@@ -21,7 +21,7 @@ PAGE = 50
 _LOOK, _LOG_IN, _FETCH, _PROCESS, _STORE, _COMPARE = 0.5, 1.0, 0.9, 2.0, 0.5, 1.0
 _STORED_AT_A_TIME = 18
 #: Seconds for which a page does not come, of which nobody is told.
-_STANDSTILL = 45.0
+_STANDSTILL = 40.0
 #: Seconds of a run of the existing program.
 _COMPREHENSIVE = 9.0
 

@@ -113,7 +113,7 @@ class Log:
 
     def _past(self, organization: str, operation: str, patients: int) -> Iterator[dict[str, Any]]:
         chance = random.Random(f"{_SEED} {organization}")
-        for back in range(24 * PAST_DAYS, -1, -1):
+        for back in reversed(range(24 * PAST_DAYS)):
             failed = back % _FAILS == _FAILS - 1
             took = 2.0 if failed else 4 + patients * chance.uniform(0.05, 0.07)
             found = 0 if failed else patients
