@@ -53,7 +53,7 @@ class Log:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._table = _simple() if self._is_sqlite else _installed()
+        self._table = _shape(simple=self._is_sqlite)
 
     def prepare(self, clinics: Iterable[tuple[str, str, int]]) -> None:
         """Make the table, and fill it with runs of each hour since some days ago. The last ones have just ended.
@@ -117,66 +117,54 @@ class Log:
             failed = back % _FAILS == _FAILS - 1
             took = 2.0 if failed else 4 + patients * chance.uniform(0.05, 0.07)
             found = 0 if failed else patients
-            began = _now() - timedelta(hours=back, seconds=took + 5)
+            ended = _now() - timedelta(hours=back, seconds=5)
+            began = ended - timedelta(seconds=took)
             document: dict[str, Any] = {"step": "completed", "sync_type": operation, "patients_found": patients}
             document |= {"patients_stored": patients, "patients_deleted": 0, "success_rate": 100.0}
             yield {
                 **self._row(organization, operation, began, {"error": "401 Unauthorized"} if failed else document),
                 "status": "failed" if failed else "completed",
-                "completed_at": began + timedelta(seconds=took),
+                "completed_at": ended,
+                "updated_at": ended,
                 "records_processed": found,
                 "records_success": found,
             }
 
-    def _row(self, organization: str, operation: str, began: datetime, document: Mapping[str, Any]) -> dict[str, Any]:
-        row = {
+    @staticmethod
+    def _row(organization: str, operation: str, began: datetime, document: Mapping[str, Any]) -> dict[str, Any]:
+        return {
             "organization_id": organization,
+            "source_system": "cliniko",
             "operation_type": operation,
             "status": "running",
             "started_at": began,
             "metadata": _stamped(document, began),
+            "updated_at": began,
         }
-        return row if self._is_sqlite else {**row, "source_system": "cliniko"}
 
 
-def _installed() -> Table:
-    """As installations have it."""
-    moment = DateTime(timezone=True)
+def _shape(*, simple: bool) -> Table:
+    """The log as installations have it; or a simple one, with numbers as ids, texts, and times without a zone."""
+    document = JSON() if simple else JSONB()
+    moment = DateTime(timezone=not simple)
     return Table(
         "sync_logs",
         MetaData(),
-        Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+        Column("id", Integer, primary_key=True)
+        if simple
+        else Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
         Column("organization_id", Text),
         Column("source_system", String(50), nullable=False),
-        *_columns(),
-        Column("error_details", JSONB, server_default="{}"),
+        Column("operation_type", String(50), nullable=False),
+        Column("status", String(20), nullable=False),
+        *(Column(name, Integer, server_default="0") for name in _COUNTS),
+        Column("error_details", document, server_default="{}"),
         Column("started_at", moment, server_default=func.now(), index=True),
         Column("completed_at", moment),
-        Column("metadata", JSONB, server_default="{}"),
-        Column("updated_at", moment, server_default=func.now()),
+        Column("metadata", document, server_default="{}"),
+        # Elsewhere it is the trigger that does it.
+        Column("updated_at", moment, server_default=func.now(), onupdate=_now if simple else None),
     )
-
-
-def _simple() -> Table:
-    """An older shape: numbers as ids, times without a zone, and no more columns than it takes."""
-    return Table(
-        "sync_logs",
-        MetaData(),
-        Column("id", Integer, primary_key=True),
-        Column("organization_id", String(50), nullable=False),
-        *_columns(),
-        Column("error_details", Text),
-        Column("started_at", DateTime, nullable=False, index=True),
-        Column("completed_at", DateTime),
-        Column("metadata", JSON),
-    )
-
-
-def _columns() -> Iterator[Column[Any]]:
-    yield Column("operation_type", String(50), nullable=False)
-    yield Column("status", String(20), nullable=False)
-    for name in _COUNTS:
-        yield Column(name, Integer, server_default="0")
 
 
 def _stamped(document: Mapping[str, Any], at: datetime) -> dict[str, Any]:
