@@ -20,8 +20,9 @@ from rounds.apr.progress import Progress, Step
 from rounds.apr.reader import Reader, to_date
 from rounds.apr.schema import LOOKS
 from rounds.apr.statuses import bucket_of
-from rounds.apr.tally import Tally
+from rounds.apr.tally import BOOK
 from rounds.databases.session import Row
+from rounds.ledger.tally import Tally
 
 _bucket = functools.lru_cache(maxsize=1024)(bucket_of)
 _LOOK = "resolved"
@@ -40,7 +41,7 @@ class Events:
     def __init__(self, connection: Connection, layout: Layout, section: AprSection, salt: str) -> None:
         self._layout = layout
         self._section = section
-        self._tally = Tally()
+        self._tally = Tally(BOOK)
         self._open = OpenRecords(connection)
         self._progress = Progress(salt)
         self._feeds: Mapping[str, Feed] = {

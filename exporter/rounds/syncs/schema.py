@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text
 
 from rounds.ledger.schema import Schema
 
@@ -15,12 +15,14 @@ LOOKS = Table(
     _METADATA,
     Column("sync", String(64), primary_key=True),
     Column("version", BigInteger, nullable=False),
+    # A hash of where the log is and how it is read; another one is another log.
+    Column("log_hash", BigInteger, nullable=False),
     # Rows that began before it are not looked for any more.
     Column("since", Double, nullable=False),
     info=_EXPORTED,
 )
 
-#: Rows that have been seen: those that began lately, so that none is counted twice, and all that have not ended.
+#: Rows that have been seen: those that began lately, so that none is counted twice, and those that are followed.
 ROWS = Table(
     "syncs_rows",
     _METADATA,
@@ -28,10 +30,15 @@ ROWS = Table(
     # A hash of id and start: a table that is emptied may give out its ids again.
     Column("row_hash", BigInteger, primary_key=True, autoincrement=False),
     Column("started", Double),
+    # When it was first seen, by the source's clock.
+    Column("seen", Double, nullable=False),
     Column("status", String(32), nullable=False),
-    # Only of rows that have not ended, as they must be asked for again.
+    # Only of rows that are followed: those that have not ended, which must be asked for again.
     Column("row_id", String(255)),
-    Column("ended", Boolean, nullable=False),
+    # Whether its end was counted, or was there before the first look.
+    Column("counted", Boolean, nullable=False),
+    # What of it was rejected and counted as such, as bits.
+    Column("problems", Integer, nullable=False),
     info=_EXPORTED,
 )
 
@@ -44,7 +51,8 @@ NEWEST = Table(
     Column("sync", String(64), nullable=False),
     Column("organization", Text, nullable=False),
     Column("operation", Text, nullable=False),
-    Column("started", Double, nullable=False),
+    # When the newest run began.
+    Column("newest", Double, nullable=False),
     # Whether the organisation has series of its own.
     Column("labelled", Boolean, nullable=False),
     Column("facts", Text, nullable=False),
