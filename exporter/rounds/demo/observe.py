@@ -18,8 +18,8 @@ _ROWS, _BEFORE = "rounds_table_rows", "rounds_table_previous_rows"
 #: Labels that tell what an alert is about, the first that it has.
 _SUBJECTS = ("check", "table", "validation_type", "organization", "sync", "collector", "instance")
 _PROGRESS, _ENDED = "rounds_sync_run_progress_ratio", "rounds_sync_runs_total"
-#: A running sync is told so many times.
-_PARTS = 4
+#: What a sync passes is told, its end apart.
+_MARKS = (0.25, 0.5, 0.75)
 _OF_TABLES = {_ROWS, _BEFORE, "rounds_table_changes_total"}
 
 
@@ -88,9 +88,10 @@ class Sync:
     ended: Mapping[str, int]
 
     def since(self, earlier: Sync) -> list[str]:
-        """States to tell of: those in which runs have ended since then, and ``running`` where one is a part further."""
+        """States to tell of: those in which runs have ended since then, and ``running`` where one has passed a mark."""
         ended = [state for state, runs in self.ended.items() if runs > earlier.ended.get(state, 0)]
-        further = int(self.progress * _PARTS) > (0 if ended else int(earlier.progress * _PARTS))
+        before = 0.0 if ended else earlier.progress
+        further = any(before < mark <= self.progress for mark in _MARKS)
         return [*ended, *(["running"] if further else [])]
 
 
