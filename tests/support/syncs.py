@@ -45,6 +45,7 @@ _TYPES: Mapping[str, Mapping[str, str]] = {
         "JSON": "TEXT",
     },
 }
+_NUMBERS = ("BIGINT", "DOUBLE", "INTEGER", "NUMERIC", "REAL")
 _COUNTS = {f"records_{name}": "INTEGER DEFAULT 0" for name in ("processed", "success", "failed")}
 _COLUMNS: Mapping[Shape, Mapping[str, str]] = {
     "seed": {
@@ -164,7 +165,7 @@ class SyncTable:
         return {name: self._value(name, value) for name, value in whole.items() if name in self.columns}
 
     def _value(self, name: str, value: Any) -> Any:
-        if name in TIMES and isinstance(value, int | float):
+        if name in TIMES and isinstance(value, int | float) and self.columns[name].upper() not in _NUMBERS:
             moment = datetime.fromtimestamp(value, UTC)
             if self.kind == "sqlite":
                 return (

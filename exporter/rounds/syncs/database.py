@@ -70,12 +70,18 @@ class _Dialect(ABC):
         """An expression for a column's value that every driver can read, whatever is in it; texts cut to size."""
 
     @abstractmethod
-    def timeless(self) -> str:
-        """A condition for rows that have no time, or none that makes sense, as far as an index finds them."""
+    def senseless(self) -> str:
+        """What can be said of times that make no sense and that an index finds, empty where there are none."""
 
     @abstractmethod
     def key(self, identity: str) -> Sequence[object]:
         """What an id is compared with: nothing where no row can have it."""
+
+    def timeless(self) -> list[Condition]:
+        """Conditions for rows that have no time, or one that makes no sense, as far as an index finds them."""
+        column = self.column("started_at")
+        absent = "IS NULL" if self._layout.columns["started_at"].nullable else ""
+        return [(f"{column} {each}", ()) for each in (absent, self.senseless()) if each]
 
     def begun(self, since: float) -> list[Condition]:
         """Conditions for ranges of the index that together have all rows which began at this time or later.
@@ -98,18 +104,14 @@ class _Dialect(ABC):
 
 class _Postgresql(_Dialect):
     def value(self, name: str) -> str:
+        column = self.column(name)
+        if name in TIMES and self._catalogue.storage(self._layout.columns[name]) == "number":
+            return f"least(greatest({column}, -1), 1e12)::float8"  # as a numeric may be larger than any float
         # As text: drivers refuse times beyond the year 9999, and numbers with too many digits in JSON.
-        return f"left({self.column(name)}::text, {_LENGTHS.get(name, LONGEST_TEXT)})"
+        return f"left({column}::text, {_LENGTHS.get(name, LONGEST_TEXT)})"
 
-    def timeless(self) -> str:
-        column = self.column("started_at")
-        match self._layout.storage:
-            case "aware" | "naive":
-                return f"({column} IS NULL OR {column} = 'infinity')"
-            case "number":
-                return f"({column} IS NULL)"
-            case _:
-                return f"({column} IS NULL OR {column} = '')"
+    def senseless(self) -> str:
+        return "= 'infinity'" if self._layout.storage in ("aware", "naive") else ""
 
     def key(self, identity: str) -> Sequence[object]:
         kind = self._layout.columns["id"].type
@@ -136,11 +138,8 @@ class _Mariadb(_Dialect):
             return f"CONCAT({column}, '+00:00')" if aware else column
         return f"LEFT({column}, {_LENGTHS.get(name, LONGEST_TEXT)})"
 
-    def timeless(self) -> str:
-        column = self.column("started_at")
-        zero = {"naive": "'0000-00-00 00:00:00'", "aware": "'0000-00-00 00:00:00'", "text": "''"}
-        value = zero.get(self._layout.storage)
-        return f"({column} IS NULL OR {column} = {value})" if value else f"({column} IS NULL)"
+    def senseless(self) -> str:
+        return "= '0000-00-00 00:00:00'" if self._layout.storage in ("aware", "naive") else ""
 
     def key(self, identity: str) -> Sequence[object]:
         kind = self._layout.columns["id"].type
@@ -177,9 +176,8 @@ class _Sqlite(_Dialect):
         text = f"CAST(substr({column}, 1, {_LENGTHS.get(name, LONGEST_TEXT)}) AS BLOB)"
         return f"CASE typeof({column}) WHEN 'text' THEN {text} ELSE {column} END"
 
-    def timeless(self) -> str:
-        column = self.column("started_at")
-        return f"({column} IS NULL OR {column} >= ':')"
+    def senseless(self) -> str:
+        return ">= ':'"
 
     def key(self, identity: str) -> Sequence[object]:
         # A column without a type compares texts and numbers as different.
@@ -231,8 +229,11 @@ class DatabaseLog(Log):
 
     def glimpses(self, since: float) -> Iterator[Glimpse]:
         """As in Log, those without a time first. Exact: of the others none began earlier."""
-        timeless = (self._dialect.timeless(), ())
-        yield from self._glimpses(timeless, f" LIMIT {MOST_TIMELESS:d}")
+        left = MOST_TIMELESS
+        for condition in self._dialect.timeless():
+            for each in self._glimpses(condition, f" LIMIT {left:d}") if left else ():
+                left -= 1
+                yield each
         found: Iterable[Glimpse] = itertools.chain.from_iterable(
             self._glimpses(each, f" ORDER BY {self._start}") for each in self._dialect.begun(since)
         )

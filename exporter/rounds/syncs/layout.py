@@ -38,10 +38,12 @@ class Column:
     Attributes:
         name: as the database spells it.
         type: as it declares it, in lower case, without length; empty where it declares none.
+        nullable: whether it may be NULL.
     """
 
     name: str
     type: str
+    nullable: bool
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class _PostgresqlCatalogue(Catalogue):
             return None
         oid, space, name, indexed = found[0]
         columns = self._session.all(
-            "SELECT attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL)"
+            "SELECT attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL), NOT attnotnull"
             " FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE attrelid = %s AND attnum > 0"
             " AND NOT attisdropped AND has_column_privilege(attrelid, attnum, 'SELECT')",
             (oid,),
@@ -169,7 +171,7 @@ class _MariadbCatalogue(Catalogue):
         if not found:
             return None
         columns = self._session.all(
-            f"SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE {where}", parts
+            f"SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE = 'YES' FROM information_schema.COLUMNS WHERE {where}", parts
         )
         leading = self._session.all(
             f"SELECT COLUMN_NAME FROM information_schema.STATISTICS WHERE {where}"
@@ -193,13 +195,16 @@ class _MariadbCatalogue(Catalogue):
 
 
 class _SqliteCatalogue(Catalogue):
+    _quote = "`"  # a name in double quotes that is no column's would be a text
     _percent = "%"
 
     def find(self, parts: tuple[str, ...]) -> Table | None:
         *schema, name = parts
         space = schema[0] if schema else "main"
+        if not self._session.all("SELECT 1 FROM pragma_database_list WHERE name = ?", (space,)):
+            return None
         found = self._session.all(
-            "SELECT name, type, pk FROM pragma_table_xinfo(?, ?) WHERE hidden <> 1", (name, space)
+            'SELECT name, type, NOT "notnull", pk FROM pragma_table_xinfo(?, ?) WHERE hidden <> 1', (name, space)
         )
         if not found:
             return None
@@ -208,13 +213,13 @@ class _SqliteCatalogue(Catalogue):
             " WHERE c.seqno = 0 AND NOT i.partial AND c.name IS NOT NULL",
             (name, space, space),
         )
-        key = [column for column, _, place in found if place]
+        key = [column for column, *_, place in found if place]
         # The row's own number is an index of its own.
-        whole = {column for column, kind, place in found if place and len(key) == 1 and kind.upper() == "INTEGER"}
+        whole = {column for column, kind, _, place in found if place and len(key) == 1 and kind.upper() == "INTEGER"}
         view = self._session.all(
             f"SELECT 1 FROM {self.quoted(space)}.sqlite_schema WHERE lower(name) = lower(?) AND type = 'view'", (name,)
         )
-        columns = [(column, kind) for column, kind, _ in found]
+        columns = [row[:3] for row in found]
         return Table((space, name), _columns(columns), frozenset({row[0] for row in leading} | whole), indexed=not view)
 
     def _target(self, table: Table) -> str:
@@ -287,7 +292,10 @@ def _parts(sync: Sync) -> tuple[str, ...]:
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, Column]:
-    return {str(name): Column(str(name), str(kind).lower().partition("(")[0].strip()) for name, kind in rows}
+    return {
+        str(name): Column(str(name), str(kind).lower().partition("(")[0].strip(), bool(nullable))
+        for name, kind, nullable in rows
+    }
 
 
 def _matching(columns: Mapping[str, Column], configured: str) -> Column | None:
