@@ -51,7 +51,7 @@ class Table:
         quoted = ".".join(dialect.identifier_preparer.quote_identifier(part) for part in parts)
         given = {"quoted": quoted} if self.kind == "postgresql" else {"name": name}
         found = connection.execute(text(_COLUMNS[self.kind]), given)
-        self._types = {str(column): str(declared).lower() for column, declared in found.tuples()}
+        self._types = {str(column): str(declared).lower() for column, declared in map(tuple, found)}
         if not all(column in self._types for column in _NEEDED):
             raise LogMissing
         # A colon would begin a parameter.
@@ -141,13 +141,12 @@ class Table:
         return value
 
     def _time(self, declared: str, value: datetime) -> object:
-        """A time in UTC: with its zone where the column keeps one, without where it does not."""
-        if self.kind == "postgresql" and declared == "timestamptz":
-            return value
-        if self.kind == "mysql" and declared == "timestamp":
-            return value.timestamp()
-        naive = value.replace(tzinfo=None)
-        if self.kind == "sqlite":
-            with_zone = "tz" in declared or "with time zone" in declared
-            return (value if with_zone else naive).isoformat(" ", "microseconds")
-        return naive
+        """A time in UTC: with its zone where the column keeps one, or anything, else without."""
+        if "char" in declared or "text" in declared:
+            return value.isoformat(" ")
+        if self.kind == "postgresql":
+            return value if declared == "timestamptz" else value.replace(tzinfo=None)
+        if self.kind == "mysql":
+            return value.timestamp() if declared == "timestamp" else value.replace(tzinfo=None)
+        # SQLite keeps what it is given; declared types are for those who read.
+        return value.replace(tzinfo=None).isoformat(" ", "microseconds")
