@@ -48,7 +48,7 @@ def on_postgresql(server: PostgresqlServer) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
-        server.sql(f"DROP DATABASE {DATABASE} WITH (FORCE)", "DROP ROLE rounds", f"DROP ROLE {USER}")
+        server.sql(f"DROP DATABASE {DATABASE} WITH (FORCE)", f"DROP ROLE rounds, grafana, {USER}")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -176,10 +176,11 @@ def test_a_table_that_is_gone_is_noticed(engine: Engine) -> None:
         clinics.log.check()
 
 
-def test_the_exporter_may_read_the_log_and_nothing_more(postgresql: PostgresqlServer) -> None:
+@pytest.mark.parametrize("user", ["rounds", "grafana"])
+def test_who_only_looks_may_read_the_log_and_nothing_more(postgresql: PostgresqlServer, user: str) -> None:
     with on_postgresql(postgresql) as engine:
         prepared(engine)
-        with postgresql.connect(DATABASE, user="rounds", password="synthetic") as connection:
+        with postgresql.connect(DATABASE, user=user, password="synthetic") as connection:
             assert connection.execute("SELECT COUNT(*) FROM sync_logs").fetchone()
             for statement in (
                 "DELETE FROM sync_logs",
