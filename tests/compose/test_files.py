@@ -15,11 +15,12 @@ import yaml
 
 from rounds.apr.config import AprSection
 from rounds.config import load_config
-from rounds.demo import pipeline_writer
-from rounds.demo.bundle import PIPELINE
+from rounds.demo import clinic_writer, pipeline_writer
+from rounds.demo.bundle import PIPELINE, SYNCS
 from rounds.demo.writer import WAREHOUSE
 from rounds.domains import all_domains
 from rounds.fields import parse_duration
+from rounds.syncs.config import Sync
 from support.compose import BASE, DEMO, PORTS, ROOT, Stack, require_compose
 
 FILES = {name: yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in (BASE, DEMO)}
@@ -66,7 +67,8 @@ def test_the_services_are_those() -> None:
         *("alertmanager-config", "grafana-password"),
     }
     assert {name for file, name in WHOLE if file == DEMO} == {
-        *("demo-services", "demo-tables", "demo-pipeline", "fakesnow", "mariadb", "slack", "mailpit")
+        *("demo-services", "demo-tables", "demo-pipeline", "demo-syncs"),
+        *("fakesnow", "mariadb", "postgres", "slack", "mailpit"),
     }
 
 
@@ -80,7 +82,8 @@ def test_images_are_pinned(file: str, name: str) -> None:
         assert definition["build"] == {"context": ".", "dockerfile": file}
         assert DOCKERFILES[image] == (ROOT / file).read_text(encoding="utf-8")
     else:
-        assert EXACT.fullmatch(tag), definition["image"]
+        # PostgreSQL's versions have two numbers.
+        assert EXACT.fullmatch(f"{tag}.0" if image == "postgres" else tag), definition["image"]
     assert "pull_policy" not in definition
 
 
@@ -141,12 +144,18 @@ def test_the_demos_configuration_goes_with_the_default_one() -> None:
     assert database.database == service(DEMO, "mariadb")["environment"]["MARIADB_DATABASE"] == pipeline_writer.DATABASE
     # Limits are those of `rounds demo`.
     assert config.apr == AprSection.model_validate({"source": config.apr.source, **PIPELINE})
+    (sync,) = config.syncs
+    log = config.sources[sync.source]
+    assert f"--postgresql={log.host}:{log.port}" in service(DEMO, "demo-syncs")["command"]
+    assert log.host in FILES[DEMO]["services"]
+    assert log.database == service(DEMO, log.host)["environment"]["POSTGRES_DB"] == clinic_writer.DATABASE
+    assert sync == Sync.model_validate({"source": sync.source, **SYNCS})
     # All else is the image's.
     own = re.findall(r"^CMD (.*)$", DOCKERFILES["rounds-exporter"], re.MULTILINE)[0]
     assert [flag for flag in command if flag != "--config.file=/etc/rounds/demo.yml"] == json.loads(own)
 
 
-def test_who_comes_to_the_demos_database_has_a_user_that_may_no_more_than_it_must() -> None:
+def test_who_comes_to_the_demos_databases_has_a_user_that_may_no_more_than_it_must() -> None:
     (mount,) = service(DEMO, "mariadb")["volumes"]
     text = (ROOT / mount["source"]).read_text(encoding="utf-8")
     assert Path(mount["target"]).parent == Path("/docker-entrypoint-initdb.d")
@@ -158,8 +167,16 @@ def test_who_comes_to_the_demos_database_has_a_user_that_may_no_more_than_it_mus
     assert made[pipeline_writer.USER] == pipeline_writer.PASSWORD
     source = yaml.safe_load((ROOT / "exporter" / "demo.yml").read_text(encoding="utf-8"))["sources"]["apr"]
     assert made[source["user"]] == source["password"]
+    # What those of PostgreSQL may is tried in tests/demo/test_clinic.py.
+    (mount,) = service(DEMO, "postgres")["volumes"]
+    text = (ROOT / mount["source"]).read_text(encoding="utf-8")
+    assert Path(mount["target"]).parent == Path("/docker-entrypoint-initdb.d")
+    made = dict(re.findall(r"^CREATE ROLE (\w+) LOGIN PASSWORD '(\w+)'", text, re.MULTILINE))
+    source = yaml.safe_load((ROOT / "exporter" / "demo.yml").read_text(encoding="utf-8"))["sources"]["syncs"]
+    assert {source["user"]: source["password"], clinic_writer.USER: clinic_writer.PASSWORD}.items() <= made.items()
+    assert set(made) == {"rounds", "grafana", clinic_writer.USER}
     # Nobody comes from elsewhere.
-    assert "ports" not in service(DEMO, "mariadb")
+    assert not [name for name in ("mariadb", "postgres") if "ports" in service(DEMO, name)]
 
 
 def test_the_build_sees_what_it_copies_and_no_secret() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,11 +17,16 @@ from rounds.demo.certificate import make_certificate
 from rounds.demo.scaling import TIMES, Scale
 from rounds.demo.synthetic import Service, make_services
 from rounds.services.config import ServicesSection
+from rounds.syncs.config import SyncsSection
 from rounds.tables.config import TablesSection
 from support.binaries import require_binary
 
-SECTIONS = {"services": ServicesSection, "tables": TablesSection, "apr": AprSection}
+SECTIONS = {"services": ServicesSection, "tables": TablesSection, "apr": AprSection, "syncs": SyncsSection}
 TARGETS = {"exporter:12780": "127.0.0.1:1", "alertmanager:9093": "127.0.0.1:2", "127.0.0.1:9090": "127.0.0.1:3"}
+
+
+def databases(folder: Path, warehouse: Mapping[str, Any] | None = None) -> bundle.Databases:
+    return bundle.Databases(folder / "clinic.db", warehouse or {}, folder / "apr.db", folder / "syncs.db")
 
 
 def listening() -> dict[str, Service]:
@@ -39,7 +46,7 @@ def production() -> Path:
 def test_the_exporter_takes_its_configuration(tmp_path: Path) -> None:
     services = listening()
     services["frontend"].certificate = make_certificate(tmp_path)
-    file = bundle.write_exporter(tmp_path, services, tmp_path / "clinic.db", {}, tmp_path / "apr.db")
+    file = bundle.write_exporter(tmp_path, services, databases(tmp_path))
     section = load_config([file], SECTIONS)
     checks = {check.name: check for check in section.services.checks}  # type: ignore[attr-defined]
     assert len(checks) == 9
@@ -52,7 +59,7 @@ def test_the_exporter_takes_its_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize("there", [True, False])
 def test_patients_are_in_the_warehouse_where_there_is_one(there: bool, tmp_path: Path) -> None:
     source = warehouse.source("127.0.0.1:12791", "rounds") if there else {}
-    file = bundle.write_exporter(tmp_path, listening(), tmp_path / "clinic.db", source, tmp_path / "apr.db")
+    file = bundle.write_exporter(tmp_path, listening(), databases(tmp_path, source))
     config = load_config([file], SECTIONS)
     tables = {table.name: table for table in config.tables}  # type: ignore[attr-defined]
     kinds = {name: config.sources[table.source].kind for name, table in tables.items()}
@@ -61,12 +68,21 @@ def test_patients_are_in_the_warehouse_where_there_is_one(there: bool, tmp_path:
 
 
 def test_the_pipeline_is_read_where_it_is_written(tmp_path: Path) -> None:
-    file = bundle.write_exporter(tmp_path, listening(), tmp_path / "clinic.db", {}, tmp_path / "apr.db")
+    file = bundle.write_exporter(tmp_path, listening(), databases(tmp_path))
     config = load_config([file], SECTIONS)
     section = config.apr  # type: ignore[attr-defined]
     source = config.sources[section.source]
     assert (source.kind, source.path) == ("sqlite", tmp_path / "apr.db")  # type: ignore[union-attr]
     assert len(section.working_days) == 7
+
+
+def test_the_log_of_syncs_is_read_where_it_is_written(tmp_path: Path) -> None:
+    file = bundle.write_exporter(tmp_path, listening(), databases(tmp_path))
+    config = load_config([file], SECTIONS)
+    (sync,) = config.syncs  # type: ignore[attr-defined]
+    source = config.sources[sync.source]
+    assert (source.kind, source.path) == ("sqlite", tmp_path / "syncs.db")  # type: ignore[union-attr]
+    assert sync.organizations.names["org_demo_harbour"] == "harbour"
 
 
 def test_prometheus_takes_the_scaled_rules_and_only_times_differ(production: Path, tmp_path: Path) -> None:

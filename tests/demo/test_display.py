@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rounds.demo.catchers import SlackMessage
 from rounds.demo.display import Display
-from rounds.demo.observe import Alert, Table, check_states, firing_alerts, watched_tables
+from rounds.demo.observe import Alert, Sync, Table, check_states, firing_alerts, watched_syncs, watched_tables
 
 
 class Terminal(io.StringIO):
@@ -73,6 +73,33 @@ rounds_table_changes_total{table="unchecked",change="deleted"} 0
     assert stream.getvalue() == "00:00  exporter    patients: 2 inserted (204 -> 206)\n"
 
 
+def test_how_far_syncs_are_is_read_from_the_metrics() -> None:
+    exposition = """\
+# TYPE rounds_sync_run_progress_ratio gauge
+rounds_sync_run_progress_ratio{sync="clinics",organization="harbour",operation="full_patients"} 0.62
+# TYPE rounds_sync_runs counter
+rounds_sync_runs_total{sync="clinics",organization="harbour",operation="full_patients",state="failed"} 3
+rounds_sync_runs_total{sync="clinics",organization="river",operation="active_patients",state="partial"} 1
+"""
+    now = watched_syncs(text_string_to_metric_families(exposition))
+    assert now == {
+        "harbour/full_patients": Sync(0.62, {"failed": 3}),
+        "river/active_patients": Sync(0.0, {"partial": 1}),
+    }
+    full = now["harbour/full_patients"]
+    assert full.since(full) == full.since(Sync(0.5, {"failed": 3})) == full.since(Sync(0.7, {"failed": 3})) == []
+    assert full.since(Sync(0.49, {"failed": 3})) == ["running"]
+    # Since the last look one has ended, and the next is as far already.
+    assert full.since(Sync(0.9, {"failed": 2})) == ["failed", "running"]
+    stream = io.StringIO()
+    Display(stream).sync("harbour/full_patients", "running", 0.62)
+    Display(stream).sync("river/active_patients", "partial", 0.0)
+    assert stream.getvalue().splitlines() == [
+        "00:00  exporter    harbour/full_patients: [############........] 62%",
+        "00:00  exporter    river/active_patients: partial",
+    ]
+
+
 def test_only_alerts_that_fire_are_told_with_what_they_are_about() -> None:
     labels = {"alertname": "ServiceDown", "severity": "critical", "check": "a", "instance": "x"}
     event = {"alertname": "TableRowsInserted", "kind": "event", "table": "patients"}
@@ -80,12 +107,14 @@ def test_only_alerts_that_fire_are_told_with_what_they_are_about() -> None:
         {"state": "firing", "labels": labels},
         {"state": "pending", "labels": {"alertname": "ServiceSlow"}},
         {"state": "firing", "labels": {"alertname": "Watchdog"}},
+        {"state": "firing", "labels": {"alertname": "SyncStale", "sync": "clinics", "organization": "river"}},
         {"state": "firing", "labels": {"alertname": "AprFlapping", "validation_type": "SEUNO", "instance": "x"}},
         *({"state": "firing", "labels": {**event, "changed_at": at}} for at in ("1", "2")),
     ]
     assert firing_alerts(json.dumps({"data": {"alerts": alerts}})) == {
         Alert("ServiceDown", " (critical, a)", ""),
         Alert("Watchdog", "", ""),
+        Alert("SyncStale", " (river)", ""),
         Alert("AprFlapping", " (SEUNO)", ""),
         Alert("TableRowsInserted", " (patients)", "1"),
         Alert("TableRowsInserted", " (patients)", "2"),

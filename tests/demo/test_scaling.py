@@ -45,6 +45,14 @@ def test_ages_of_events_shrink_if_wanted() -> None:
     assert Scale(6).apply({"expr": expression}) == {"expr": expression}
     scaled = "last_over_time(t[15m]) > time() - 50 and time() - u > 300 unless b > time() - 14400"
     assert Scale(6, events=True).apply({"expr": expression}) == {"expr": scaled}
+    days = {"expr": "last_over_time(t[15m]) > time() - 2 * 86400"}
+    assert Scale(6, events=True).apply(days) == days
+
+
+def test_a_refused_key_is_over_before_the_script_is() -> None:
+    expression = 'increase(rounds_sync_failures_total{error_class="auth"}[2h]) > 0'
+    scaled = 'increase(rounds_sync_failures_total{error_class="auth"}[1m]) > 0'
+    assert Scale(6, events=True).apply({"expr": expression}) == {"expr": scaled}
 
 
 def test_a_mass_deletion_is_over_before_the_script_is() -> None:

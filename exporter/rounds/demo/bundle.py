@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import rounds
+from rounds.demo.clinic import make_clinics
 from rounds.demo.pipeline import ZONE
 from rounds.demo.ports import LOOPBACK
 from rounds.demo.processes import ChildDiedError
@@ -39,6 +41,35 @@ PIPELINE: Mapping[str, Any] = {
     "working_days": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"],
 }
 
+#: Likewise for the clinics' syncs.
+SYNCS: Mapping[str, Any] = {
+    "name": "clinics",
+    "interval": "5s",
+    "active_interval": "1s",
+    "expect_every": "50s",
+    "stale_after": "50s",
+    "orphaned_after": "2m",
+    "limits": {"slow_after": "1m", "stuck_after": "20s"},
+    "organizations": {"names": {clinic.organization: clinic.name for clinic in make_clinics().values()}},
+}
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Where the synthetic data is.
+
+    Attributes:
+        clinic: the SQLite file with the tables.
+        warehouse: the source that has the patients instead; empty where there is none.
+        apr: the SQLite file with the pipeline's tables.
+        syncs: the SQLite file with the log of syncs.
+    """
+
+    clinic: Path
+    warehouse: Mapping[str, Any]
+    apr: Path
+    syncs: Path
+
 
 def find_bundle() -> Path | None:
     """The folder that holds ``prometheus/`` and ``alertmanager/``; None where the package came without them."""
@@ -47,17 +78,13 @@ def find_bundle() -> Path | None:
     return root if complete else None
 
 
-def write_exporter(
-    folder: Path, services: Mapping[str, Service], file: Path, warehouse: Mapping[str, Any], proposals: Path
-) -> Path:
-    """Write the exporter's configuration: the nine checks, two tables and the pipeline.
+def write_exporter(folder: Path, services: Mapping[str, Service], databases: Databases) -> Path:
+    """Write the exporter's configuration: the nine checks, two tables, the pipeline and the syncs.
 
     Args:
         folder: where to write; the exporter keeps its state there too.
         services: by name.
-        file: the SQLite file with the tables.
-        warehouse: the source that has the patients instead; empty where there is none.
-        proposals: the SQLite file with the pipeline's tables.
+        databases: what else it reads.
     """
     checks: list[dict[str, Any]] = []
     for endpoint in ENDPOINTS:
@@ -67,23 +94,22 @@ def write_exporter(
         checks.append({"name": endpoint.check, "url": url, "tier": endpoint.tier})
         if service.certificate:
             checks[-1]["tls"] = {"ca_file": str(service.certificate.file)}
-    sources: dict[str, Any] = {
-        "clinic": {"kind": "sqlite", "path": str(file)},
-        "apr": {"kind": "sqlite", "path": str(proposals)},
-    }
+    files = {"clinic": databases.clinic, "apr": databases.apr, "syncs": databases.syncs}
+    sources: dict[str, Any] = {name: {"kind": "sqlite", "path": str(file)} for name, file in files.items()}
     # The journal shows the keys of the one, and pseudonyms of the other.
     patients = {"name": "patients", "source": "clinic", "table": "patients", "keys": "raw"}
     appointments = {"name": "appointments", "source": "clinic", "table": "appointments"}
-    if warehouse:
+    if databases.warehouse:
         place = WAREHOUSE["patients"]
         # The stand-in describes no tables of other databases than the session's.
-        sources["warehouse"] = {**warehouse, "database": place.partition(".")[0]}
+        sources["warehouse"] = {**databases.warehouse, "database": place.partition(".")[0]}
         patients |= {"source": "warehouse", "table": place}
     tree = {
         "state": {"url": f"sqlite:///{folder / 'state.db'}"},
         "sources": sources,
         "tables": [{**patients, **TABLE_TIMES}, {**appointments, **TABLE_TIMES}],
         "apr": {"source": "apr", **PIPELINE},
+        "syncs": [{"source": "syncs", **SYNCS}],
         "services": {"defaults": CHECK_TIMES, "checks": checks},
     }
     return _write(folder / "rounds.yml", tree)

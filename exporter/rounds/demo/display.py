@@ -12,7 +12,11 @@ from typing import TextIO
 
 from rounds.demo.catchers import Mail, SlackMessage
 
+#: Characters of a progress bar.
+_BAR = 20
+
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2"}
+_STATE_COLOURS = {"completed": "green", "partial": "yellow", "failed": "red", "timeout": "red"}
 _SLACK_COLOURS = {"danger": "red", "warning": "yellow", "good": "green"}
 
 
@@ -56,6 +60,14 @@ class Display:
         """The exporter found rows of a table changed."""
         found = ", ".join(f"{rows} {change}" for change, rows in changes.items())
         self.event("exporter", f"{name}: {found} ({before} -> {after})")
+
+    def sync(self, name: str, state: str, progress: float) -> None:
+        """The exporter saw a run come further, or end."""
+        if state == "running":
+            done = round(progress * _BAR)
+            self.event("exporter", f"{name}: [{'#' * done}{'.' * (_BAR - done)}] {progress:.0%}")
+        else:
+            self.event("exporter", f"{name}: {state}", colour=_STATE_COLOURS.get(state, ""))
 
     def alert(self, name: str, about: str, *, firing: bool) -> None:
         """Prometheus began or ceased to hold an alert."""

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rounds.demo import bundle, warehouse
-from rounds.demo.bundle import CHECK_TIMES, TABLE_TIMES
+from rounds.demo.bundle import CHECK_TIMES, TABLE_TIMES, Databases
 from rounds.demo.catchers import MailCatcher, SlackCatcher
 from rounds.demo.certificate import make_certificate
 from rounds.demo.display import Display
@@ -106,14 +106,10 @@ class _Demo:
                 stack.push_async_callback(service.stop)
             stack.push_async_callback(self._stop_children)
             exporter = self._exporter_address()
-            file = folder / "clinic.db"
-            source = await self._start_warehouse(folder)
-            proposals = folder / "apr.db"
-            writers = [
-                await self._start_writer(folder, file, source, f"{exporter}-/ready"),
-                await self._start_pipeline(folder, proposals, f"{exporter}-/ready"),
-            ]
-            config = bundle.write_exporter(folder, services, file, source, proposals)
+            warehouse = await self._start_warehouse(folder)
+            databases = Databases(folder / "clinic.db", warehouse, folder / "apr.db", folder / "syncs.db")
+            writers = await self._start_writers(folder, databases, f"{exporter}-/ready")
+            config = bundle.write_exporter(folder, services, databases)
             await self._start_exporter(folder, config, exporter)
             alerting = await self._start_alerting(folder, stack, exporter)
             self._introduce(exporter, alerting, config)
@@ -125,7 +121,9 @@ class _Demo:
                     group.create_task(play(services, self.display.script, speed=self._speed))
                     for writer in writers:
                         group.create_task(self._repeat(writer))
-                    group.create_task(watch_exporter(exporter, self.display.check, self.display.table))
+                    group.create_task(
+                        watch_exporter(exporter, self.display.check, self.display.table, self.display.sync)
+                    )
                     if alerting:
                         group.create_task(watch_alerts(alerting["prometheus"], self.display.alert))
             except ExceptionGroup as failures:
@@ -144,17 +142,19 @@ class _Demo:
         await self._start(Child("fakesnow", warehouse.command(python, port), folder), f"http://{address}/control")
         return warehouse.source(address, "rounds")
 
-    async def _start_writer(self, folder: Path, file: Path, source: dict[str, Any], after: str) -> Child:
-        """Start what makes the tables and then changes them, from when ``after`` is answered."""
-        flags = [f"--file={file}", f"--after={after}", f"--speed={self._speed}"]
-        if source:
-            flags.append(f"--warehouse={source['host']}:{source['port']}")
-        return await self._start_program(folder, "writer", flags)
-
-    async def _start_pipeline(self, folder: Path, file: Path, after: str) -> Child:
-        """Start what makes the pipeline's tables, with their past, and runs it from when ``after`` is answered."""
-        flags = [f"--file={file}", f"--after={after}", f"--speed={self._speed}"]
-        return await self._start_program(folder, "pipeline_writer", flags)
+    async def _start_writers(self, folder: Path, databases: Databases, after: str) -> list[Child]:
+        """Start what makes tables, with their past, and then changes them, from when ``after`` is answered."""
+        warehouse = databases.warehouse
+        place = [f"--warehouse={warehouse['host']}:{warehouse['port']}"] if warehouse else []
+        flags = [f"--after={after}", f"--speed={self._speed}"]
+        return [
+            await self._start_program(folder, module, [f"--file={file}", *flags, *more])
+            for module, file, more in (
+                ("writer", databases.clinic, place),
+                ("pipeline_writer", databases.apr, []),
+                ("clinic_writer", databases.syncs, []),
+            )
+        ]
 
     async def _start_program(self, folder: Path, module: str, flags: list[str]) -> Child:
         child = Child(module, [sys.executable, "-m", f"rounds.demo.{module}", *flags], folder)
@@ -228,6 +228,7 @@ class _Demo:
         say("", f"Checks run every {CHECK_TIMES['interval']}; what counts as degraded or down is as in production.")
         say(f"Tables are checked every {TABLE_TIMES['interval']}; nobody in them is real.")
         say("A pipeline of proposals runs every 8s, on days that are there already; its limits are as short.")
+        say("Three clinics are synchronised every minute or so, one of 648 patients; their limits are as short.")
         if alerting:
             say(f"Alerting is {self._scale.factor:g} times as fast as in production, from the same rules and routes:")
             say(*(f"    {line}" for line in self._scale.described()))
@@ -240,6 +241,7 @@ class _Demo:
         program = sys.argv[0] if Path(sys.argv[0]).name == "rounds" else "rounds"
         say("", "Try, in another terminal", f"    {program} changes --config.file={config}")
         say(f"    {program} apr show --config.file={config}")
+        say(f"    {program} syncs tail --config.file={config}")
         say(f"    {program} status --url={exporter.rstrip('/')}")
         say("", "Ctrl-C ends the demo.", "")
 

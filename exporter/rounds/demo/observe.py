@@ -16,7 +16,10 @@ _PAUSE = 0.5
 
 _ROWS, _BEFORE = "rounds_table_rows", "rounds_table_previous_rows"
 #: Labels that tell what an alert is about, the first that it has.
-_SUBJECTS = ("check", "table", "validation_type", "collector", "instance")
+_SUBJECTS = ("check", "table", "validation_type", "organization", "sync", "collector", "instance")
+_PROGRESS, _ENDED = "rounds_sync_run_progress_ratio", "rounds_sync_runs_total"
+#: What a sync passes is told, its end apart.
+_MARKS = (0.25, 0.5, 0.75)
 _OF_TABLES = {_ROWS, _BEFORE, "rounds_table_changes_total"}
 
 
@@ -66,13 +69,42 @@ class Table:
         return {change: rows for change, rows in differences.items() if rows}
 
 
-async def watch_exporter(base: str, on_check: Callable[[str, str, str], None], on_table: OnTable) -> None:
-    """Report each change of a check's state, and changes in tables, in the exporter's metrics, until cancelled.
+class OnSync(Protocol):
+    """Told of a sync: whose and which, its state, and how far it is while it runs."""
+
+    def __call__(self, name: str, state: str, progress: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Sync:
+    """What the exporter's metrics say of an organisation's operation.
+
+    Attributes:
+        progress: of the run under way; 0 where there is none.
+        ended: runs so far, by state.
+    """
+
+    progress: float
+    ended: Mapping[str, int]
+
+    def since(self, earlier: Sync) -> list[str]:
+        """States to tell of: those in which runs have ended since then, and ``running`` where one has passed a mark."""
+        ended = [state for state, runs in self.ended.items() if runs > earlier.ended.get(state, 0)]
+        before = 0.0 if ended else earlier.progress
+        further = any(before < mark <= self.progress for mark in _MARKS)
+        return [*ended, *(["running"] if further else [])]
+
+
+async def watch_exporter(
+    base: str, on_check: Callable[[str, str, str], None], on_table: OnTable, on_sync: OnSync
+) -> None:
+    """Report what changes in the exporter's metrics, until cancelled: states of checks, rows of tables, and syncs.
 
     Checks begin as up.
     """
     states: dict[str, str] = {}
     tables: dict[str, Table] = {}
+    syncs: dict[str, Sync] = {}
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
         while True:
             families = list(text_string_to_metric_families(await _get(client, "/metrics")))
@@ -85,6 +117,10 @@ async def watch_exporter(base: str, on_check: Callable[[str, str, str], None], o
                 if changes := table.since(tables.get(name, table)):
                     on_table(name, changes, table.before, table.rows)
                 tables[name] = table
+            for name, sync in watched_syncs(families).items():
+                for state in sync.since(syncs.get(name, sync)):
+                    on_sync(name, state, sync.progress)
+                syncs[name] = sync
             await asyncio.sleep(_PAUSE)
 
 
@@ -121,6 +157,21 @@ def watched_tables(families: Iterable[Metric]) -> dict[str, Table]:
                 what = sample.labels.get("change", sample.name)
                 found.setdefault(sample.labels["table"], {})[what] = int(sample.value)
     return {name: Table(said.pop(_ROWS), said.pop(_BEFORE, 0), said) for name, said in found.items() if _ROWS in said}
+
+
+def watched_syncs(families: Iterable[Metric]) -> dict[str, Sync]:
+    """Each organisation's operations in an exposition."""
+    progress: dict[str, float] = {}
+    ended: dict[str, dict[str, int]] = {}
+    for family in families:
+        for sample in family.samples:
+            if sample.name in (_PROGRESS, _ENDED):
+                name = f"{sample.labels['organization']}/{sample.labels['operation']}"
+                if sample.name == _PROGRESS:
+                    progress[name] = sample.value
+                else:
+                    ended.setdefault(name, {})[sample.labels["state"]] = int(sample.value)
+    return {name: Sync(progress.get(name, 0.0), ended.get(name, {})) for name in ended | progress}
 
 
 def firing_alerts(answer: str) -> set[Alert]:

@@ -6,19 +6,16 @@ It is a process of its own, as :mod:`rounds.demo.writer` is, and says the same k
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rounds.databases.writing import writing
-from rounds.demo.pacing import MADE, beat, end_when_told, follow, say, wait_for
+from rounds.demo.pacing import beat, follow, keep_writing, made, parser, say, use_wal
 from rounds.demo.pipeline import Pipeline
 from rounds.demo.pipeline_script import SCRIPT, SCRIPT_SECONDS, Run, Scene, perform
 from rounds.errors import CollectorError
@@ -27,31 +24,26 @@ from rounds.sources import MariadbSource, SqliteSource
 #: The database, where it is a server's, and who writes there. Nobody in it is real, so the password is no secret.
 DATABASE, USER, PASSWORD = "BMA", "pipeline", "synthetic"
 
-_PAUSE = 3.0
 
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Make the tables and play until told to end; from the beginning where the database does not answer."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    taken = parser("pipeline_writer")
+    taken.add_argument("--mariadb", metavar="HOST:PORT", help=f"a server with a database {DATABASE}, instead of a file")
+    options = taken.parse_args(arguments)
     if bool(options.mariadb) == bool(options.file):
-        parser.error("give --mariadb or --file")
-    end_when_told()
-    while True:
-        try:
-            with _connected(options) as connection:
-                _write(Pipeline(connection), options)
-        except (CollectorError, SQLAlchemyError, OSError, sqlite3.Error) as error:
-            say(f"The tables cannot be written ({type(error).__name__}); they are made anew.")
-            beat(options.heartbeat, _PAUSE)
+        taken.error("give --mariadb or --file")
+    lost = (CollectorError, SQLAlchemyError, OSError, sqlite3.Error)
+    keep_writing(_write, options, lambda error: isinstance(error, lost))
 
 
-def _write(pipeline: Pipeline, options: argparse.Namespace) -> None:
+def _write(options: argparse.Namespace) -> None:
+    with _connected(options) as connection:
+        _run(Pipeline(connection), options)
+
+
+def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
     pipeline.prepare()
-    say(MADE)
-    beat(options.heartbeat, 0)
-    if options.after:
-        wait_for(options.after, options.heartbeat)
+    made(options)
 
     def wait(seconds: float) -> None:
         beat(options.heartbeat, seconds)
@@ -69,8 +61,7 @@ def _write(pipeline: Pipeline, options: argparse.Namespace) -> None:
 @contextmanager
 def _connected(options: argparse.Namespace) -> Iterator[Connection]:
     if options.file:
-        with contextlib.closing(sqlite3.connect(options.file)) as file:
-            file.execute("PRAGMA journal_mode = WAL")  # a run that reads and this program do not wait for each other
+        use_wal(options.file)
         with writing("apr", SqliteSource(kind="sqlite", path=options.file)) as connection:
             connection.execute(text("PRAGMA synchronous = OFF"))  # it need not outlast the machine
             yield connection
@@ -82,15 +73,5 @@ def _connected(options: argparse.Namespace) -> Iterator[Connection]:
         yield connection
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rounds.demo.pipeline_writer", allow_abbrev=False)
-    parser.add_argument("--mariadb", metavar="HOST:PORT", help=f"a server with a database {DATABASE}")
-    parser.add_argument("--file", type=Path, help="a SQLite file instead")
-    parser.add_argument("--after", metavar="URL", help="begin when this is answered with 200")
-    parser.add_argument("--heartbeat", type=Path, metavar="FILE", help="is touched every second")
-    parser.add_argument("--speed", type=float, default=1.0)
-    return parser
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +24,13 @@ TIMES = frozenset(
     )
 )
 
-#: How young an event must be, in the expressions of rules.
-_AGE = re.compile(r"(?<=> time\(\) - )\d+\b")
-#: How long a mass deletion is told. Divided by the factor it would still be longer than the demo's script.
-_TOLD, _TOLD_BRIEFLY = "deleted:ratio[1h]", "deleted:ratio[1m]"
+#: How young an event must be, in the expressions of rules. Not so many days, as it may be since then.
+_AGE = re.compile(r"(?<=> time\(\) - )\d+\b(?! \*)")
+#: How long a mass deletion and a refused key are told. Divided by the factor it would still be longer than a script.
+_TOLD = {
+    "deleted:ratio[1h]": "deleted:ratio[1m]",
+    '_failures_total{error_class="auth"}[2h]': '_failures_total{error_class="auth"}[1m]',
+}
 
 #: Mappings of free names: a label called "interval" is none of ours.
 _FREE = frozenset(("labels", "annotations", "external_labels"))
@@ -75,7 +79,7 @@ class Scale:
             self.changes.setdefault(key, {})[value] = scaled
             return scaled
         if key == "expr" and self.events:
-            return _AGE.sub(self._age, value).replace(_TOLD, _TOLD_BRIEFLY)
+            return functools.reduce(lambda text, told: text.replace(*told), _TOLD.items(), _AGE.sub(self._age, value))
         return self.apply(value)
 
     def _age(self, found: re.Match[str]) -> str:

@@ -9,35 +9,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sqlite3
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from rounds.demo.pacing import MADE, beat, end_when_told, say, wait_for
+from rounds.demo.pacing import beat, keep_writing, made, parser, say, use_wal
 from rounds.demo.records import Table, play
-
-_PAUSE = 3.0
 
 #: How a source names the tables, where it is Snowflake. All are in one database, as the stand-in describes no tables of
 #: others than the session's.
 WAREHOUSE = {"patients": "development.patients.patients", "appointments": "development.clinic.appointments"}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Make the tables and play until told to end; from the beginning where the database does not answer."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    taken = parser("writer")
+    taken.add_argument("--warehouse", metavar="HOST:PORT", help="where the stand-in for Snowflake is; has the patients")
+    options = taken.parse_args(arguments)
     if not (options.warehouse or options.file):
-        parser.error("give --warehouse or --file")
-    end_when_told()
-    while True:
-        try:
-            _write(options)
-        except Exception as error:
-            if not isinstance(error, OSError | sqlite3.Error) and not _is_snowflake(error):
-                raise
-            say(f"The tables cannot be written ({type(error).__name__}); they are made anew.")
-            beat(options.heartbeat, _PAUSE)
+        taken.error("give --warehouse or --file")
+    keep_writing(_write, options, lambda error: isinstance(error, OSError | sqlite3.Error) or _is_snowflake(error))
 
 
 def _write(options: argparse.Namespace) -> None:
@@ -51,10 +41,7 @@ def _write(options: argparse.Namespace) -> None:
         tables = {name: _table(name, home) for name, home in homes.items()}
         for table in tables.values():
             table.create()
-        say(MADE)
-        beat(options.heartbeat, 0)
-        if options.after:
-            wait_for(options.after, options.heartbeat)
+        made(options)
         while True:
             play(tables, say, lambda seconds: beat(options.heartbeat, seconds), speed=options.speed)
 
@@ -70,9 +57,8 @@ def _table(name: str, connection: Any) -> Table:
 
 
 def _sqlite(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=30, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")  # a check that reads and this program do not wait for each other
-    return connection
+    use_wal(file)
+    return sqlite3.connect(file, timeout=30, isolation_level=None)
 
 
 def _snowflake(address: str) -> Any:
@@ -90,17 +76,5 @@ def _is_snowflake(error: Exception) -> bool:
     return type(error).__module__.startswith("snowflake.connector")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rounds.demo.writer", allow_abbrev=False)
-    parser.add_argument("--warehouse", metavar="HOST:PORT", help="where the stand-in for Snowflake is")
-    parser.add_argument(
-        "--file", type=Path, help="a SQLite file, for appointments, and for patients without a warehouse"
-    )
-    parser.add_argument("--after", metavar="URL", help="begin when this is answered with 200")
-    parser.add_argument("--heartbeat", type=Path, metavar="FILE", help="is touched every second")
-    parser.add_argument("--speed", type=float, default=1.0)
-    return parser
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
