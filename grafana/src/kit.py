@@ -254,6 +254,7 @@ def graph(
     limits: Steps = (),
     log: bool = False,
     minimum: float | None = 0,
+    soft_minimum: float | None = None,
     soft_maximum: float | None = None,
     decimals: int | None = None,
     link: tuple[str, str] | None = None,
@@ -277,6 +278,7 @@ def graph(
         limits: dashed lines at fixed values.
         log: whether the axis is logarithmic.
         minimum: where the axis begins; None for wherever the values do.
+        soft_minimum: where it begins unless values are lower; with no ``minimum``.
         soft_maximum: where it ends unless values are higher, so that zeros do not float in a scale of hundreds.
         decimals: how many; None for as many as fit.
         link: where a click on a series leads.
@@ -297,6 +299,8 @@ def graph(
         .tooltip(_tooltip(many=True))
         .color_scheme(_series_colour(colour))
     )
+    if soft_minimum is not None:
+        builder.axis_soft_min(soft_minimum)
     if soft_maximum is not None:
         builder.axis_soft_max(soft_maximum)
     if points is not None:
@@ -359,8 +363,9 @@ def bars(
 ) -> Panel:
     """Values of now beside each other, one bar for each series, in the order of the queries.
 
-    A ``name``, with labels as ``${__field.labels.NAME}``, stands above its bar, where a long one has room. Without it
-    the names of the queries stand beside the bars, and a lone bar has none.
+    A ``name``, with labels as ``${__field.labels.NAME}``, stands above its bar, where a long one has room. Such a bar
+    is made of cells, since one in a piece does not fill its frame when it is full. Without it the names of the queries
+    stand beside the bars, and a lone bar has none.
     """
     builder = (
         bargauge.Panel()
@@ -376,6 +381,7 @@ def bars(
         builder.sizing(common.BarGaugeSizing.MANUAL).max_viz_height(56)
         builder.name_placement(common.BarGaugeNamePlacement.TOP)
         builder.text(common_builders.VizTextDisplayOptions().title_size(14).value_size(20))
+        builder.display_mode(common.BarGaugeDisplayMode.LCD)
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
     _value_colours(panel, steps or always(NEUTRAL), None, decimals)

@@ -334,7 +334,7 @@ def now() -> Row:
                 "by what it has stored, then the step, patients or pages, patients stored in a second, and how long "
                 "the rest takes at this speed. The first half of the bar is for fetching, the second for storing. "
                 "Orange: it is stale.",
-                [progress(stale=False), progress(stale=True)],
+                [progress(stale=True), progress(stale=False)],
                 (14, 9),
                 no_value="No run is active",
                 unit="percentunit",
@@ -351,13 +351,13 @@ def now() -> Row:
                 [
                     Column("Organisation", "organization", label=True, link=ROW),
                     Column("Severity", "severity", label=True, width=80, texts=SEVERITIES),
-                    Column("Alert", "alertname", label=True, width=165),
-                    Column("Operation", "operation", label=True, width=125),
+                    Column("Alert", "alertname", label=True, width=155),
+                    Column("Operation", "operation", label=True, width=115),
                     Column(
                         "Since",
                         ALERTS.since("organization, operation, alertname, severity", CALLING, SYNC),
                         unit="dateTimeFromNow",
-                        width=125,
+                        width=120,
                     ),
                 ],
                 (10, 9),
@@ -475,6 +475,7 @@ def history() -> Row:
                 unit="percentunit",
                 decimals=0,
                 minimum=None,
+                soft_minimum=0.8,
                 soft_maximum=1,
             ),
             graph(
