@@ -9,8 +9,8 @@ newest of each organisation and operation.
 
 Prints, as medians, the time of each statement of a look, and of its floor, which is measured between looks: the fetch
 of one row by its key. Then, without the index on started_at, how long a look takes to succeed or fail whose time-out is
-``--timeout``. Goals, for 2 million rows: each statement at most 100 ms, and a look without the index not more than two
-seconds longer than its time-out.
+``--timeout``. Goals, for 2 million rows: each statement at most 100 ms, and a look without the index at most twice as
+long as its time-out, and two seconds.
 """
 
 from __future__ import annotations
@@ -80,10 +80,13 @@ def main() -> None:
     for kind in arguments.kinds:
         with ExitStack() as stack:
             server: Any
-            if kind == "sqlite":
-                server = SqliteFiles(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-            else:
-                server = stack.enter_context({"mariadb": mariadb_server, "postgresql": postgresql_server}[kind]())
+            match kind:
+                case "postgresql":
+                    server = stack.enter_context(postgresql_server())
+                case "mariadb":
+                    server = stack.enter_context(mariadb_server())
+                case _:
+                    server = SqliteFiles(Path(stack.enter_context(tempfile.TemporaryDirectory())))
             table = sync_table(kind, server)
             now = time.time()
             began = time.monotonic()
@@ -192,7 +195,7 @@ def without_index(table: SyncTable, now: float, timeout: float) -> bool:
         outcome = f"fails: {error.reason}" + (", and says which index to make" if "CREATE INDEX" in str(error) else "")
     took = time.perf_counter() - began
     print(f"  without the index, a look with a time-out of {timeout} s {outcome}, after {took:.2f} s", flush=True)
-    return told and took <= timeout + PATIENCE
+    return told and took <= 2 * timeout + PATIENCE
 
 
 def _sync(timeout: float) -> Sync:
