@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -292,6 +293,10 @@ async def test_a_token_that_cannot_be_sent(token: str) -> None:
         assert error.reason == "auth"
         assert token not in str(error)
         assert not server.requests
+        # It is refused before or after the connection is made, which the server must notice before it ends.
+        connects = token.isascii()
+        while server.accepted < connects or server.open:
+            await asyncio.sleep(0.01)
 
 
 async def _drip(_: Any, writer: asyncio.StreamWriter) -> None:
@@ -316,6 +321,13 @@ async def test_a_look_ends_in_time(serve: Answer, look: str, request_: str) -> N
         assert (await asked.error()).reason == "timeout"
         assert time.monotonic() - began < 3
         assert asked.up is False
+
+
+async def test_a_login_of_tls_that_does_not_end_leaves_nothing_behind() -> None:
+    async with Listener(lambda reader, _: asyncio.sleep(60)) as listener:
+        url = listener.url.replace("http:", "https:")
+        assert (await Asked(url, sync_of("a", timeout="300ms")).error()).reason == "timeout"
+        gc.collect()  # a socket that was left open would be told, and be an error
 
 
 @pytest.mark.parametrize("serve", [_drip, _silent])

@@ -581,6 +581,22 @@ def test_a_look_ends_at_its_timeout(kind: Kind, make_table: MakeTable) -> None:
     assert time.monotonic() - began < 4
 
 
+def test_a_look_of_many_statements_ends_at_its_timeout_too(make_table: MakeTable) -> None:
+    table = make_table("sqlite", "real", index=False)
+    table.put(started_at=NOW)
+    reading = reading_of(table, timeout="200ms")
+
+    def again_and_again(log: Log) -> None:
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            list(log.glimpses(NOW))
+
+    with pytest.raises(CollectorError, match="longer than its timeout") as caught, reading.open() as log:
+        again_and_again(log)
+    assert caught.value.reason == "timeout"
+    assert "run: CREATE INDEX" in str(caught.value)
+
+
 def test_the_timeout_names_the_index(kind: Kind, make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
     table = slow_table(kind, make_table)
     monkeypatch.setattr("rounds.syncs.layout.examine", None)

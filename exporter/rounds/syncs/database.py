@@ -191,6 +191,8 @@ _DIALECTS: dict[str, type[_Dialect]] = {"postgresql": _Postgresql, "mariadb": _M
 class DatabaseLog(Log):
     """A log in a table, over a session.
 
+    Nothing more is asked for once the look has lasted longer than the configured time-out.
+
     Args:
         session: with the database; whoever opened it closes it.
         layout: what the table has.
@@ -209,6 +211,10 @@ class DatabaseLog(Log):
                 f" AND {self._dialect.column('source_system')} = {self._dialect.mark}",
                 (sync.source_system,),
             )
+        self._slow = CollectorError(
+            "timeout", f"source '{sync.source}': the look took longer than its timeout of {sync.timeout:g} s; raise it"
+        )
+        self._end = time.monotonic() + sync.timeout
         self.problems = layout.problems
         self.remedies = layout.remedies
 
@@ -297,6 +303,9 @@ class DatabaseLog(Log):
         values = ", ".join(self._dialect.value(name) for name in names)
         sql = f"SELECT {values} FROM {self._layout.table} WHERE {condition[0]}{about[0]}{order}"
         with self._told(needs):
+            if time.monotonic() > self._end:
+                # Each statement was quick enough, but all of them together are not.
+                raise self._slow
             yield from self._session.stream(sql, (*condition[1], *about[1]))
 
     @contextmanager
