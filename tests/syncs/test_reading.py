@@ -411,7 +411,7 @@ def test_names_may_be_anything(kind: Kind, make_table: MakeTable) -> None:
     name = '"' + HOSTILE.replace('"', '""') + '"'
     with opened(table, table=name, columns=columns) as log:
         assert [each.id for each in log.glimpses(NOW)] == [identity]
-        assert next(iter(log.recent(NOW, 1))).metadata == {"step": "x"}
+        assert [each.metadata for each in log.recent(NOW, 1)] == [{"step": "x"}]
         assert [each.started for each in log.records([identity])] == [NOW]
         remedy = log.remedies["no index on started_at"]
     with table.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -146,7 +146,7 @@ class Api:
     async def _one(self, client: httpx.AsyncClient, organization: str) -> list[Any] | None:
         """The rows of an organisation, None where the API does not know it."""
         # A point is written out too, or ".." would be taken for the folder above.
-        segment = quote(organization, safe="", errors="replace").replace(".", "%2E")
+        segment = quote(organization, safe="").replace(".", "%2E")
         async with client.stream("GET", f"{self._prefix}{segment}{self._suffix}") as response:
             status = response.status_code
             code = f"HTTP status {status}"

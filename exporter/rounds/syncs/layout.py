@@ -28,6 +28,9 @@ NO_ID_INDEX = "no index on id"
 #: zone; ``number``: Unix seconds; ``text``; ``any``: a value can be a text or a number, as in SQLite.
 Storage: TypeAlias = Literal["aware", "naive", "number", "text", "any"]
 
+#: Characters that every kind takes for an index's name, if they take bytes of UTF-8 too.
+_LONGEST_NAME = 60
+
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
 
@@ -107,7 +110,7 @@ class Catalogue(ABC):
 
     def index(self, table: Table, column: Column) -> str:
         """The statement that makes an index on a column, for a person to run."""
-        name = self.quoted(f"{table.name[-1]}_{column.name}")
+        name = self.quoted(f"{table.name[-1]}_{column.name}"[:_LONGEST_NAME])
         statement = f"CREATE INDEX {name} ON {self._target(table)} ({self.quoted(column.name)})"
         return statement.replace(self._percent, "%")
 

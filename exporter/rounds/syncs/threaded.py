@@ -14,7 +14,26 @@ Result = TypeVar("Result")
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Looks names up in threads that hold up neither the end of the work nor the process's."""
+    """Looks names up in threads that hold up neither the end of the work nor the process's, and closes connections.
+
+    httpx forgets one whose TLS handshake was cancelled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._connections: list[asyncio.Transport] = []
+
+    async def create_connection(self, *how: Any, **more: Any) -> Any:
+        made = await super().create_connection(*how, **more)
+        self._connections.append(made[0])
+        return made
+
+    async def end(self) -> None:
+        """Close every connection, and give each the few turns that it takes."""
+        for connection in self._connections:
+            connection.abort()
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def getaddrinfo(self, host: Any, port: Any, **how: Any) -> Any:
         return await in_daemon_thread(lambda: socket.getaddrinfo(host, port, **how), "resolve")
@@ -43,6 +62,7 @@ class ThreadedLoop:
         finally:
             try:
                 self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                self._loop.run_until_complete(self._loop.end())
             finally:
                 self._loop.close()
 
