@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from rounds.syncs.runs import Counts, Run
 from rounds.syncs.states import SUCCESSFUL, State
@@ -81,7 +81,8 @@ class Facts:
 
     def written(self) -> str:
         """As text, for the ledger."""
-        runs = [asdict(each) for each in self.runs]
+        # Not by asdict, which copies values and takes ten times as long.
+        runs = [{**vars(each), "counts": each.counts and vars(each.counts)} for each in self.runs]
         return json.dumps({"first": self.first, "started": self.started, "runs": runs}, separators=(",", ":"))
 
     @property
