@@ -130,7 +130,7 @@ def test_every_alert_goes_by_its_severity(amtool: Path, config: Path, rule: Any)
 def test_cooldowns_and_groups() -> None:
     tree = yaml.safe_load((FOLDER / "alertmanager.yml").read_text(encoding="utf-8"))
     found: dict[str, str] = {}
-    groups = {"Watchdog": ["alertname"], "TableRowsDeleted": ["..."]}
+    groups = {"Watchdog": ["alertname"], "TableRowsDeleted": ["..."], "SyncMassDeletion": ["alertname", "sync"]}
 
     def walk(route: dict[str, Any], inherited: dict[str, Any]) -> None:
         merged = {**inherited, **{key: value for key, value in route.items() if key != "routes"}}
@@ -138,7 +138,7 @@ def test_cooldowns_and_groups() -> None:
             if matcher.startswith("alertname"):
                 for name in matcher.partition('"')[2].rstrip('"').split("|"):
                     found[name] = merged["repeat_interval"]
-                    assert merged["group_by"] == groups.get(name, ["alertname", "check", "table", "changed_at"])
+                    assert merged["group_by"] == groups.get(name, ["alertname", "check", "table", "changed_at", "sync"])
         for child in route.get("routes", ()):
             walk(child, merged)
 
@@ -156,8 +156,24 @@ def test_cooldowns_and_groups() -> None:
         "TableShrinking": "4h",
         "LedgerQuarantined": "24h",
         "TableRowsDeleted": "24h",
+        "SyncSchemaProblem": "24h",
+        "SyncMassDeletion": "24h",
         "Watchdog": "1m",
     }
+
+
+def test_organisations_that_fail_one_after_another_give_few_messages() -> None:
+    """They fail half a minute apart, as they are synchronised: each would be a message of its own."""
+    tree = yaml.safe_load((FOLDER / "alertmanager.yml").read_text(encoding="utf-8"))
+    assert "organization" not in tree["route"]["group_by"]
+    routes = {route["receiver"]: route for route in tree["route"]["routes"]}
+    for name in ("error", "warning"):
+        route = next(each for each in routes[name]["routes"] if each["matchers"] == ['component="syncs"'])
+        assert "group_by" not in route
+        assert (route["group_wait"], route["group_interval"]) == ("1m", "10m")
+    # An event is over after 5 minutes, and a group tells nothing that is over.
+    deletion = next(each for each in routes["event"]["routes"] if "SyncMassDeletion" in each["matchers"][0])
+    assert deletion["group_interval"] == "1m"
 
 
 def test_an_event_is_told_at_once_and_alone_and_by_mail_too() -> None:

@@ -29,6 +29,9 @@ GROUPS = {
     "tables_days_test.yml": ("tables-changes", "tables-past"),
     "apr_test.yml": ("apr", "apr-past"),
     "apr_days_test.yml": ("apr-past",),
+    "syncs_test.yml": ("syncs", "syncs-past"),
+    "syncs_hours_test.yml": ("syncs", "syncs-past"),
+    "syncs_days_test.yml": ("syncs", "syncs-ratio"),
 }
 
 
@@ -71,12 +74,31 @@ def annotate(key: str, old: str, new: str, body: dict[str, Any]) -> None:
     body["annotations"] = body["annotations"] | {key: body["annotations"][key].replace(old, new)}
 
 
+def ageing(age: str, gauge: str, body: dict[str, Any]) -> None:
+    """As if the age were that of now, and not the one that was last known."""
+    old = f"last_over_time(sync:rounds_sync_{age}:age_seconds[15m])"
+    replace(old, f"(time() - last_over_time(rounds_sync_{gauge}_timestamp_seconds[15m]))", body)
+
+
 def merge_changes(body: dict[str, Any]) -> None:
     """As if the time of the change were not part of the alert."""
     body["expr"] = f"sum without (changed_at) ({body['expr']})"
 
 
-STATES, HOURS, BUDGET, DAYS, EXPORTER, TABLES, TABLE_DAYS, APR, APR_DAYS = GROUPS
+(
+    STATES,
+    HOURS,
+    BUDGET,
+    DAYS,
+    EXPORTER,
+    TABLES,
+    TABLE_DAYS,
+    APR,
+    APR_DAYS,
+    SYNCS,
+    SYNC_HOURS,
+    SYNC_DAYS,
+) = GROUPS
 MUTANTS = [
     Mutant(STATES, "ServiceDown", partial(drop, "for"), "fires at once"),
     Mutant(STATES, "ServiceDown", partial(put, "for", "40s"), "fires later"),
@@ -294,6 +316,134 @@ MUTANTS = [
             ("[7d] offset 8d", "[7d] offset 1d", "no guard for a short past"),
         )
     ),
+    *(
+        Mutant(test, rule, partial(replace, old, new), what)
+        for test, rule, old, new, what in (
+            (SYNC_HOURS, "SyncOverdue", "> 2 *", "> 1 *", "earlier"),
+            (SYNC_HOURS, "SyncOverdue", "> 2 *", ">= 2 *", "at the limit"),
+            (SYNC_HOURS, "SyncOverdue", "min without", "max without", "the oldest success of all"),
+            (SYNC_HOURS, "SyncOverdue", "min without (operation)", "min by (sync, organization)", "loses labels"),
+            (SYNC_HOURS, "SyncOverdue", "(\n  min", "(\n  0 * min", "blind where any operation will do"),
+            (SYNC_HOURS, "SyncOverdue", "or\n  last", "or\n  0 * last", "blind where each has its own"),
+            (SYNC_HOURS, "SyncOverdue", "[15m]", "[1h]", "remembers for longer"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "  2 * last", "  1 * last", "earlier"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "> 2 *", "> 1 *", "earlier where there is no run"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "  2 * last", "  4 * last", "later"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "min without", "max without", "the youngest operation"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "max without (operation) (", "(", "any operation's success will do"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "3600 *", "0 *", "blind without a run"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "[8d:1h]", "[1h:1h]", "blind without a run"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "unless ignoring (operation)", "or", "what has runs"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "syncs/(.+)", ".+(unread)", "another log"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "and on (job, instance, sync)", "or", "before a first look"),
+            (SYNC_HOURS, "SyncAuthFailed", "[2h]", "[1h]", "shorter"),
+            (SYNC_HOURS, "SyncAuthFailed", '{error_class="auth"}[2h]', "[2h]", "other failures"),
+            (SYNC_HOURS, "SyncAuthFailed", "[1d] offset 2h", "[1h] offset 2h", "blind to what was counted late"),
+            (SYNC_HOURS, "SyncAuthFailed", " > last_over_time(", " >= last_over_time(", "always"),
+            (SYNC_HOURS, "SyncAuthFailed", "increase(", "changes(", "a new ledger"),
+            (SYNC_HOURS, "SyncAuthFailed", "[15m]) > 0", "[15m]) > 1", "blind to what a counter begins with"),
+            (SYNC_HOURS, "SyncAuthFailed", "min without", "max without", "an old ledger and a new organisation"),
+            (SYNC_HOURS, "SyncAuthFailed", "7200", "3600", "shorter"),
+            (SYNCS, "SyncLastRunFailed", "failed|timeout", "failed", "blind to time-outs"),
+            (SYNCS, "SyncLastRunFailed", "failed|timeout", "failed|timeout|partial", "tells what went through"),
+            (SYNCS, "SyncLastRunFailed", "max without (state)", "", "the state becomes part of it"),
+            (SYNCS, "SyncLastRunFailed", "max without (state)", "max by (organization)", "loses labels"),
+            (SYNC_DAYS, "SyncLastRunFailed", "2 * 86400", "3 * 86400", "goes on for ever"),
+            (SYNC_DAYS, "SyncLastRunFailed", "2 * 86400", "86400", "is over early"),
+            (SYNC_DAYS, "SyncPartial", "2 * 86400", "3 * 86400", "goes on for ever"),
+            (SYNC_DAYS, "SyncFoundShrink", "2 * 86400", "3 * 86400", "goes on for ever"),
+            (SYNCS, "SyncPartial", "> on", ">= on", "at the limit"),
+            (SYNCS, "SyncPartial", '{threshold="failed"}', '{threshold="deleted"}', "another limit"),
+            (SYNCS, "SyncPartial", 'state="partial"', 'state="failed"', "what failed as a whole"),
+            (SYNCS, "SyncPartial", "on (job, instance, sync)", "on (job, instance)", "another log's limit"),
+            (SYNCS, "SyncFoundShrink", "> on", ">= on", "at the limit"),
+            (SYNCS, "SyncFoundShrink", '{threshold="found_drop"}', '{threshold="failed"}', "another limit"),
+            (SYNCS, "SyncMassDeletion", "- 300", "- 240", "ends early"),
+            (SYNCS, "SyncMassDeletion", "- 300", "- 315", "ends late"),
+            (SYNCS, "SyncMassDeletion", "_patients[15m])\n      > on", "_patients[15m])\n      >= on", "the limit"),
+            (SYNCS, "SyncMassDeletion", "_ratio[15m])\n      > on", "_ratio[15m])\n      >= on", "the limit"),
+            (SYNCS, "SyncMassDeletion", 'threshold="deleted"', 'threshold="failed"', "another limit"),
+            (SYNCS, "SyncMassDeletion", '"changed_at"', '"at"', "another identity"),
+            (SYNCS, "SyncMassDeletion", "count_values without ()", "count_values by (sync)", "loses labels"),
+            (SYNCS, "SyncStuck", "> on", ">= on", "at the limit"),
+            (SYNCS, "SyncStuck", '"stuck_after"', '"slow_after"', "another limit"),
+            (SYNCS, "SyncStuck", "on (job, instance, sync)", "on (job, instance)", "another log's limit"),
+            (SYNCS, "SyncStuck", "> 0", ">= 0", "a run that has ended"),
+            (SYNCS, "SyncRunTooLong", "> on", ">= on", "at the limit"),
+            (SYNCS, "SyncRunTooLong", '"slow_after"', '"stuck_after"', "another limit"),
+            (SYNCS, "SyncRunTooLong", "> 0", ">= 0", "a run that has ended"),
+            (SYNCS, "SyncRunStale", "> 0", "> 1", "blind to one"),
+            (SYNCS, "SyncRunOrphaned", "(organization, operation)", "(operation)", "told for each organisation"),
+            (SYNCS, "SyncSchemaProblem", "== 1", "== 0", "never"),
+            (SYNC_DAYS, "SyncSuccessRatioLow", "< 0.95", "<= 0.95", "at the limit"),
+            (SYNC_DAYS, "SyncSuccessRatioLow", "< 0.95", "< 0.9", "later"),
+            (SYNC_DAYS, "sync:rounds_sync_runs_succeeded:ratio6h", ">= 10", ">= 9", "too few"),
+            (SYNC_DAYS, "sync:rounds_sync_runs_succeeded:ratio6h", ">= 10", "> 10", "ten are enough"),
+            (SYNC_DAYS, "sync:rounds_sync_runs_succeeded:ratio6h", "[6h]", "[2h]", "shorter"),
+            (SYNC_DAYS, "sync:rounds_sync_runs_succeeded:sum5m", "completed|partial", "completed", "not partial ones"),
+            (SYNC_DAYS, "sync:rounds_sync_runs_judged:sum5m", '"completed|partial|failed|timeout"', '".+"', "skipped"),
+            (SYNC_DAYS, "sync:rounds_sync_runs_judged:sum5m", "|timeout", "", "blind to time-outs"),
+            (
+                SYNC_DAYS,
+                "sync:rounds_sync_runs_judged:sum5m",
+                "sum without (state)",
+                "sum without (state, organization)",
+                "a forgotten organisation looks like a restart",
+            ),
+            (SYNC_DAYS, "sync:rounds_sync_runs_judged:increase6h", "round(", "(", "runs that are not whole"),
+            (SYNCS, "sync:rounds_sync_run_remaining:seconds", "> 0", ">= 0", "infinite while it stands still"),
+            (SYNCS, "sync:rounds_sync_run_remaining:seconds", "clamp_min", "clamp_max", "negative"),
+            (SYNCS, "sync:rounds_sync_run_processed_records:deriv3m", "resets(", "0 * resets(", "over two runs"),
+            (SYNCS, "sync:rounds_sync_run_processed_records:deriv3m", "  and\n", "  or\n", "after its end"),
+            (SYNCS, "sync:rounds_sync_run_processed_records:deriv3m", "[3m]", "[30s]", "another window"),
+        )
+    ),
+    *(
+        Mutant(test, name, unbridge, "ends or begins with the exporter")
+        for test, name in (
+            (SYNC_HOURS, "SyncOverdue"),
+            (SYNC_HOURS, "SyncNeverSucceeded"),
+            (SYNCS, "SyncLastRunFailed"),
+            (SYNCS, "SyncPartial"),
+            (SYNCS, "SyncFoundShrink"),
+            (SYNCS, "SyncMassDeletion"),
+            (SYNCS, "SyncStuck"),
+            (SYNCS, "SyncRunTooLong"),
+            (SYNCS, "SyncRunStale"),
+            (SYNCS, "SyncRunOrphaned"),
+            (SYNCS, "SyncSchemaProblem"),
+        )
+    ),
+    *(
+        Mutant(test, name, partial(drop, key), "fires or ends for a moment")
+        for test, name, key in (
+            (SYNC_HOURS, "SyncOverdue", "for"),
+            (SYNC_HOURS, "SyncNeverSucceeded", "for"),
+            (SYNCS, "SyncRunOrphaned", "for"),
+            (SYNCS, "SyncSchemaProblem", "for"),
+            (SYNCS, "SyncRunStale", "keep_firing_for"),
+            (SYNCS, "SyncStuck", "keep_firing_for"),
+            (SYNC_DAYS, "SyncSuccessRatioLow", "keep_firing_for"),
+        )
+    ),
+    *(
+        Mutant(SYNCS, name, partial(ageing, age, gauge), "goes on while the exporter is away")
+        for name, age, gauge in (
+            ("SyncStuck", "run_progress", "run_last_progress"),
+            ("SyncRunTooLong", "run", "run_oldest_start"),
+        )
+    ),
+    Mutant(SYNC_HOURS, "SyncOverdue", partial(ageing, "last_success", "last_success"), "goes on without the exporter"),
+    Mutant(SYNCS, "SyncStuck", partial(put, "keep_firing_for", "6m"), "two recoveries at once"),
+    Mutant(SYNCS, "SyncRunTooLong", partial(put, "keep_firing_for", "6m"), "two recoveries at once"),
+    Mutant(SYNCS, "SyncMassDeletion", merge_changes, "the next run's deletion is not told"),
+    Mutant(SYNCS, "SyncMassDeletion", partial(put_label, "kind", "state"), "no event"),
+    Mutant(SYNCS, "SyncMassDeletion", partial(annotate, "summary", "ne $patients 1.0", "true"), "one patients"),
+    Mutant(SYNCS, "SyncLastRunFailed", partial(annotate, "description", '"timeout"', '"failed"'), "another state"),
+    Mutant(SYNCS, "SyncRunStale", partial(annotate, "summary", '"_other"', '"none"'), "not for a reader"),
+    Mutant(SYNC_HOURS, "SyncAuthFailed", partial(annotate, "description", "lt $index 10", "true"), "a long list"),
+    Mutant(SYNC_HOURS, "SyncAuthFailed", partial(put_label, "severity", "warning"), "another severity"),
+    Mutant(SYNC_HOURS, "SyncAuthFailed", partial(annotate, "description", " == 1", ""), "others' organisations"),
 ]
 
 

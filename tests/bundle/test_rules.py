@@ -15,7 +15,7 @@ from bundle.rules import ROOT, RULE_TESTS, Rule, alerts, all_rules
 
 SEVERITIES = {"critical", "error", "warning", "info"}
 ANNOTATIONS = {"summary", "resolved_summary", "description", "runbook_url", "dashboard_url"}
-COMPONENTS = {"services", "tables", "apr", "exporter"}
+COMPONENTS = {"services", "tables", "apr", "syncs", "exporter"}
 SCRAPE_INTERVAL = 5
 RUNBOOK_SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
@@ -25,6 +25,7 @@ EVENTS = {
     "TableRowsModified",
     "TableBaselineLost",
     "TableSchemaChanged",
+    "SyncMassDeletion",
 }
 #: Labels besides those that say what an alert is about.
 OWN_LABELS = {
@@ -32,6 +33,23 @@ OWN_LABELS = {
     "TableBaselineLost": ("reason",),
     **dict.fromkeys(("AprInvalidOpenTooLong", "AprFlapping"), ("validation_type",)),
     "AprSchemaProblem": ("problem",),
+    **dict.fromkeys(
+        (
+            "SyncOverdue",
+            "SyncNeverSucceeded",
+            "SyncLastRunFailed",
+            "SyncPartial",
+            "SyncFoundShrink",
+            "SyncStuck",
+            "SyncRunTooLong",
+            "SyncRunStale",
+        ),
+        ("sync", "organization", "operation"),
+    ),
+    "SyncMassDeletion": ("sync", "organization", "operation", "changed_at"),
+    **dict.fromkeys(("SyncAuthFailed", "SyncSuccessRatioLow"), ("sync", "operation")),
+    "SyncRunOrphaned": ("sync",),
+    "SyncSchemaProblem": ("sync", "problem"),
 }
 
 ALL = list(all_rules())
@@ -155,6 +173,32 @@ def test_rules_on_the_pipeline_repeat_no_configured_limit() -> None:
             assert found == ([limits[rule.name]] if rule.name in limits else []), rule.name
 
 
+def test_rules_on_syncs_repeat_no_configured_limit() -> None:
+    limits = {
+        "SyncOverdue": ["rounds_sync_expected_interval_seconds"],
+        "SyncNeverSucceeded": ["rounds_sync_expected_interval_seconds"] * 3,
+        "SyncPartial": ['rounds_sync_threshold_ratio{threshold="failed"}'],
+        "SyncFoundShrink": ['rounds_sync_threshold_ratio{threshold="found_drop"}'],
+        "SyncMassDeletion": [
+            "rounds_sync_threshold_deleted_patients",
+            'rounds_sync_threshold_ratio{threshold="deleted"}',
+        ],
+        "SyncStuck": ['rounds_sync_threshold_seconds{threshold="stuck_after"}'],
+        "SyncRunTooLong": ['rounds_sync_threshold_seconds{threshold="slow_after"}'],
+    }
+    for rule in ALERTS:
+        if rule.file.stem == "syncs":
+            found = re.findall(r"rounds_sync_(?:threshold|expected)\w+(?:\{.+?\})?", rule.expr)
+            assert found == limits.get(rule.name, []), rule.name
+
+
+def test_what_ends_with_a_run_is_not_bridged_alone() -> None:
+    """The bridge would hold an alert up for 15 minutes after the run has ended."""
+    for rule in ALERTS:
+        if re.search(r"sync:rounds_sync_run(_progress)?:|rounds_sync_run_", rule.expr):
+            assert "last_over_time(rounds_sync_runs_active[15m]) > 0" in rule.expr, rule.name
+
+
 def test_no_alert_on_the_pipeline_carries_a_name() -> None:
     """Clients, managers and products are labels of these metrics where somebody asked for them."""
     for rule in ALL:
@@ -186,7 +230,7 @@ def test_no_name_is_given_twice() -> None:
 def test_recorded_series_are_named_by_level_metric_and_operation() -> None:
     for rule in ALL:
         if not rule.is_alert:
-            assert re.fullmatch(r"(check|table|apr|rounds):[a-z_]+:[a-z0-9_]+", rule.name), rule.name
+            assert re.fullmatch(r"(check|table|apr|sync|rounds):[a-z_]+:[a-z0-9_]+", rule.name), rule.name
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=name_of)

@@ -61,7 +61,7 @@ class Record:
     processed: int | None = None
     succeeded: int | None = None
     failed: int | None = None
-    metadata: Mapping[str, Any] = field(default=_NOTHING, repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _NOTHING, repr=False)
     details: Any = field(default=None, repr=False)
     problems: frozenset[Problem] = frozenset()
 
@@ -71,6 +71,8 @@ class Log(ABC):
 
     #: What it lacks, so that something is slow or missing: texts of a closed set, such as ``no column updated_at``.
     problems: frozenset[str] = frozenset()
+    #: What to run against some of them, by problem: a statement of the source's own SQL.
+    remedies: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def now(self) -> float:
