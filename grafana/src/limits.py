@@ -75,7 +75,7 @@ def sync_overdue() -> float:
 
 def sync_rest() -> str:
     """PromQL: the seconds after which a failed run that nobody repeats is let rest."""
-    return _found("SyncLastRunFailed", r"> time\(\) - (.+)")[0].strip()
+    return _found("SyncLastRunFailed", r"start_timestamp_seconds\[\w+\]\) \+ (.+) > time\(\)")[0]
 
 
 def sync_ratio() -> float:

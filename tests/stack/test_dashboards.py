@@ -8,8 +8,10 @@ import itertools
 import json
 import math
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -27,6 +29,7 @@ from support.exporter import until
 from support.patients import Patient, SqlitePatients
 from support.servers import HttpServer, Request, reply
 from support.stack import REPOSITORY, processes
+from support.syncs import SyncTable, sync_table
 
 #: As fast as Prometheus' shortest interval, a second, lets most times be.
 FACTOR = 30
@@ -128,12 +131,59 @@ def run_of_the_pipeline(installation: Installation) -> None:
     )
 
 
+def written(at: float) -> str:
+    """A time as the program writes it into metadata."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+class Clinics:
+    """A log of syncs in which a run fetches, one stores, one says nothing any more, and others end."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.log: SyncTable = sync_table("sqlite", SqliteFiles(folder), without=["updated_at"])
+        began = time.time()
+        # Its successes end here, so it is overdue after a while.
+        self.log.put(organization_id="org_1", started_at=began - 2, completed_at=began - 1)
+        self.log.put(organization_id="org_2", status="failed", started_at=began - 2, completed_at=began - 1)
+        silent = {"step": "storing_patients", "timestamp": written(began - 60)}
+        self.log.put(organization_id="org_3", status="running", started_at=began - 60, metadata=silent)
+        self.active = {
+            step: self.log.put(organization_id=organization, status="running", started_at=began)
+            for step, organization in (("fetching_patients", "org_1"), ("storing_patients", "org_2"))
+        }
+        self.stored = 0
+
+    def go_on(self) -> None:
+        """Two runs say how far they are; another one has ended."""
+        self.stored += 10
+        numbers = {
+            "fetching_patients": {"current_page": 3, "total_pages": 7},
+            "storing_patients": {
+                "patients_processed": self.stored,
+                "total_patients": 100_000,
+                "progress_percent": 98.5,
+            },
+        }
+        now = time.time()
+        for step, identity in self.active.items():
+            self.log.change(identity, metadata={"step": step, "timestamp": written(now), **numbers[step]})
+        self.log.put(
+            organization_id="org_4",
+            started_at=now - 3,
+            completed_at=now,
+            records_processed=100,
+            records_success=100,
+            metadata={"step": "completed", "patients_found": 100, "patients_deleted": 2},
+        )
+
+
 @contextlib.asynccontextmanager
 async def monitored(
-    folder: Path, patients: SqlitePatients, proposals: Installation
+    folder: Path, patients: SqlitePatients, proposals: Installation, clinics: Clinics
 ) -> AsyncIterator[tuple[str, Endpoint]]:
-    """The stack with services in each state, over HTTP and TLS, watched tables and a pipeline; gives Prometheus and the
-    endpoint that may change.
+    """The stack with services in each state, over HTTP and TLS, watched tables, a pipeline and syncs; gives Prometheus
+    and the endpoint that may change.
     """
     authority = Authority()
     ca_file, _ = authority.write(folder, "authority")
@@ -159,6 +209,17 @@ async def monitored(
             "clinic": patients.source.model_dump(mode="json", exclude_none=True),
             "gone": {"kind": "sqlite", "path": str(folder / "gone.db")},
             "proposals": proposals.source.model_dump(mode="json", exclude_none=True),
+            "syncs": clinics.log.source.model_dump(mode="json", exclude_none=True),
+        }
+        syncs = {
+            "name": "clinics",
+            "source": "syncs",
+            "interval": "1s",
+            "active_interval": "1s",
+            "timeout": "900ms",
+            "stale_after": "20s",
+            "expect_every": "30s",
+            "limits": {"slow_after": "3s"},
         }
         config = json.dumps(
             {
@@ -171,6 +232,7 @@ async def monitored(
                     "timeout": "900ms",
                     "labels": {"cedente": 1, "gerente": 1, "produto": 1},
                 },
+                "syncs": [syncs],
                 "services": {"defaults": times, "checks": checks},
             }
         )
@@ -189,8 +251,9 @@ async def test_every_query_finds_data(tmp_path: Path) -> None:
     numbers = itertools.count(1)
     proposals = pipeline(tmp_path / "pipeline")
     run_of_the_pipeline(proposals)
+    clinics = Clinics(tmp_path / "clinics")
     async with (
-        monitored(tmp_path, patients, proposals) as (prometheus, changing),
+        monitored(tmp_path, patients, proposals, clinics) as (prometheus, changing),
         httpx.AsyncClient(trust_env=False) as client,
     ):
 
@@ -211,6 +274,7 @@ async def test_every_query_finds_data(tmp_path: Path) -> None:
             nonlocal missing
             patients.replace(rows_after(next(numbers)))
             run_of_the_pipeline(proposals)
+            clinics.go_on()
             missing = [each for each in missing if not await finds(each)]
             return not missing
 
