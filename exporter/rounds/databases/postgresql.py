@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -112,15 +112,16 @@ def login_fault(source: str, error: psycopg.OperationalError) -> CollectorError:
     return next((fault for part, fault in _LOGIN_TEXTS if part in text), _LOGIN).error(source)
 
 
-def settings(timeout: float) -> dict[str, str]:
+def settings(timeout: float, *, read_only: bool = True) -> dict[str, str]:
     """What pins a session: it only reads, and gives values the same text whatever the server's settings.
 
     Args:
         timeout: seconds that a statement may take.
+        read_only: whether it only reads; else only the rest holds.
     """
     wait = f"{max(1, round(timeout * 1000))}ms"
     return {
-        "default_transaction_read_only": "on",
+        "default_transaction_read_only": "on" if read_only else "off",
         "statement_timeout": wait,
         "lock_timeout": wait,
         "TimeZone": "UTC",
@@ -135,6 +136,46 @@ def settings(timeout: float) -> dict[str, str]:
         "quote_all_identifiers": "off",
         "search_path": '"$user", public',
     }
+
+
+def dial(source: str, config: PostgresqlSource, timeout: float) -> psycopg.Connection[Any]:
+    """Log in.
+
+    Args:
+        source: the source's name in the configuration.
+        config: the source.
+        timeout: seconds that a statement may take.
+
+    Raises:
+        CollectorError: the login failed.
+    """
+    try:
+        return psycopg.connect(
+            host=config.host,
+            port=config.port,
+            user=config.user,
+            password=config.secret.reveal() if config.secret else None,
+            dbname=config.database,
+            application_name="rounds",
+            client_encoding="utf8",
+            connect_timeout=int(CONNECT_WITHIN),
+            keepalives=1,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=int((timeout + PATIENCE) * 1000),
+            autocommit=True,
+            prepare_threshold=None,
+            passfile=os.devnull,  # only what is configured
+        )
+    except psycopg.OperationalError as error:
+        raise login_fault(source, error) from None
+
+
+def pin(connection: psycopg.Connection[Any], pinned: Mapping[str, str]) -> None:
+    """Give a session its settings."""
+    calls = ", ".join("set_config(%s, %s, false)" for _ in pinned)
+    connection.execute(f"SELECT {calls}", [text for pair in pinned.items() for text in pair])
 
 
 class PostgresqlSession(AlchemySession):
@@ -155,34 +196,11 @@ class PostgresqlSession(AlchemySession):
         reaper.later(self._kill)
 
     def _connect(self) -> Any:
-        config = self._config
-        try:
-            connection = psycopg.connect(
-                host=config.host,
-                port=config.port,
-                user=config.user,
-                password=config.secret.reveal() if config.secret else None,
-                dbname=config.database,
-                application_name="rounds",
-                client_encoding="utf8",
-                connect_timeout=int(CONNECT_WITHIN),
-                keepalives=1,
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
-                tcp_user_timeout=int((self.timeout + PATIENCE) * 1000),
-                autocommit=True,
-                prepare_threshold=None,
-                passfile=os.devnull,  # only what is configured
-            )
-        except psycopg.OperationalError as error:
-            raise login_fault(self.source, error) from None
+        connection = dial(self.source, self._config, self.timeout)
         try:
             self._line = socket.socket(fileno=os.dup(connection.fileno()))
             with self._watched():
-                pinned = settings(self.timeout)
-                calls = ", ".join("set_config(%s, %s, false)" for _ in pinned)
-                connection.execute(f"SELECT {calls}", [text for pair in pinned.items() for text in pair])
+                pin(connection, settings(self.timeout))
         except BaseException:
             connection.close()
             self._let_go()

@@ -13,7 +13,7 @@ from sqlalchemy.pool import StaticPool
 
 from rounds.databases.session import CONNECT_WITHIN, PATIENCE
 from rounds.errors import CollectorError
-from rounds.sources import MariadbSource, Source, SqliteSource
+from rounds.sources import MariadbSource, PostgresqlSource, Source, SqliteSource
 
 #: Seconds to wait for another program's lock on a SQLite file.
 _LOCK_WITHIN = 10.0
@@ -27,12 +27,12 @@ def writing(name: str, source: Source) -> Iterator[Connection]:
 
     Args:
         name: the source's name in the configuration.
-        source: a MariaDB server or a SQLite file, which must be there.
+        source: a MariaDB or PostgreSQL server, or a SQLite file, which must be there.
 
     Raises:
         CollectorError: ``connect``, ``auth``, ``timeout`` or ``query``.
     """
-    dialect, connect, explain = _way_to(source)
+    dialect, connect, explain = _way_to(name, source)
     engine = create_engine(URL.create(dialect), creator=connect, poolclass=StaticPool, hide_parameters=True)
     try:
         with engine.connect() as connection:
@@ -45,12 +45,16 @@ def writing(name: str, source: Source) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _way_to(source: Source) -> tuple[str, Callable[[], Any], Explain]:
+def _way_to(name: str, source: Source) -> tuple[str, Callable[[], Any], Explain]:
     match source:
         case MariadbSource():
             from rounds.databases import mariadb  # noqa: PLC0415  # drivers take long to import
 
             return "mysql+pymysql", lambda: _mariadb(source), mariadb.fault
+        case PostgresqlSource():
+            from rounds.databases import postgresql  # noqa: PLC0415
+
+            return "postgresql+psycopg", lambda: _postgresql(name, source), postgresql.fault
         case SqliteSource():
             from rounds.databases import sqlite  # noqa: PLC0415
 
@@ -73,6 +77,19 @@ def _mariadb(source: MariadbSource) -> Any:
         connection.close()
         raise
     connection._read_timeout = source.timeout + PATIENCE  # noqa: SLF001  # logging in has another one
+    return connection
+
+
+def _postgresql(name: str, source: PostgresqlSource) -> Any:
+    from rounds.databases import postgresql  # noqa: PLC0415
+
+    connection = postgresql.dial(name, source, source.timeout)
+    try:
+        postgresql.pin(connection, postgresql.settings(source.timeout, read_only=False))
+        connection.autocommit = False
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -26,7 +26,9 @@ _TYPES: Mapping[str, ErrorClass] = {
     "network_error": "network",
 }
 #: Before a status code or behind it stands what makes it one; a patient may be number 401.
-_BEFORE = r"(?:^\W{0,3}|\b(?:https?(?:/[\d.]{1,3})?|status|status[ _]?code|code|error|response|returned|got|api)\W{1,4})"
+_BEFORE = (
+    r"(?:^\W{0,3}|\b(?:https?(?:/[\d.]{1,3})?|status|status[ _]?code|code|error|response|returned|got|api)\W{1,4})"
+)
 _BEHIND = r"(?=\W{1,3}(?:client|server|error|unauthori[sz]ed|forbidden|too many|bad gateway|service|gateway))"
 
 

@@ -146,9 +146,7 @@ class Following:
         known = self._known
         each = row_hash(record.id, record.started)
         row = known.rows.get(each)
-        run = interpret(
-            record, self.now, seen=row.seen if row else self.now, running_totals=self._sync.running_totals
-        )
+        run = interpret(record, self.now, seen=row.seen if row else self.now, running_totals=self._sync.running_totals)
         key = self._key(run)
         facts = known.facts.get(key)
         told = facts.of(each) if facts else None

@@ -126,9 +126,7 @@ class Gauges:
         deletions = {key: past for key, facts in self._facts.items() if (past := facts.deletion)}
         yield self._by_key(metrics.LAST_DELETION, {key: past.said for key, past in deletions.items()})
         yield self._by_key(metrics.LAST_DELETED, {key: past.deleted for key, past in deletions.items()})
-        yield self._by_key(
-            metrics.LAST_DELETED_RATIO, {key: _deleted_ratio(past) for key, past in deletions.items()}
-        )
+        yield self._by_key(metrics.LAST_DELETED_RATIO, {key: _deleted_ratio(past) for key, past in deletions.items()})
 
     def _active(self) -> Iterator[Family]:
         keys = {*self.keys, *self.active, *self._orphaned}

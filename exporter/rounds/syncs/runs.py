@@ -211,7 +211,9 @@ def _live(
     reported = _number(metadata.get("progress_percent"))
     reported = reported / 100 if reported is not None else None
     if step is None:  # such a row has counts alone: what was found, and what is stored
-        return Live(reported=reported, total=counts.processed or None, processed=counts.succeeded) if counted else Live()
+        return (
+            Live(reported=reported, total=counts.processed or None, processed=counts.succeeded) if counted else Live()
+        )
     page, pages = natural(metadata.get("current_page")), natural(metadata.get("total_pages"))
     if page is None or pages is None or not (pages > page or own):
         # The existing program writes the current page there, as it looks for a field that the API does not send.

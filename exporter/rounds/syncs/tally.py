@@ -63,5 +63,7 @@ class Counted:
         values = self.counters[metric]
         closed = [each for _, each in metric.values]
         return metric.family(
-            ((self.sync, *labels, *more), values.get((*labels, *more), 0.0)) for labels in known for more in product(*closed)
+            ((self.sync, *labels, *more), values.get((*labels, *more), 0.0))
+            for labels in known
+            for more in product(*closed)
         )

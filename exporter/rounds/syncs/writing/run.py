@@ -228,7 +228,8 @@ class SyncRun:
             self._parts = min(PARTS, max(FEWEST_PARTS, STATEMENTS - AFTER_RECORDS - before))
             self._go_on_to(_STORING)
         self._left = self._to_next()
-        if not first:
+        # The first one is told with its step, unless many come at once.
+        if not first or self._said.processed >= RECORDS:
             self._wake()
 
     def _to_next(self) -> int:

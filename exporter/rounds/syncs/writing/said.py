@@ -8,22 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from rounds.syncs.states import ErrorClass, Step
+from rounds.syncs.steps import progress
 
 #: What an INTEGER holds, in databases that refuse more.
 _MOST = 2**31 - 1
-#: How far a run is, in percent, when a step begins.
-_BEGINS: dict[Step, int] = {
-    "initializing": 0,
-    "checking_config": 2,
-    "validating_credentials": 4,
-    "fetching_patients": 5,
-    "patients_fetched": 30,
-    "processing_patients": 30,
-    "storing_patients": 50,
-    "checking_deletions": 100,
-    "deletions_handled": 100,
-    "completed": 100,
-}
 
 
 @dataclass
@@ -124,10 +112,9 @@ class Said:
 
     def _percent(self) -> float:
         """How far the run is; never less than before."""
-        percent = float(_BEGINS.get(self.step, 0))
-        if self.step == "fetching_patients" and self.page and self.pages:
-            percent += 25 * min(1.0, self.page / self.pages)
-        elif self.step == "storing_patients" and self.found:
-            percent += 50 * min(1.0, self.processed / self.found)
-        self._furthest = max(self._furthest, percent)
+        if self.step == "fetching_patients":
+            reached = progress(self.step, self.page, self.pages)
+        else:
+            reached = progress(self.step, self.processed if self.step == "storing_patients" else None, self.found)
+        self._furthest = max(self._furthest, 100 * (reached or 0.0))
         return self._furthest
