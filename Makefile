@@ -64,6 +64,7 @@ bench: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## measure against named peers; nothi
 	$(BIN)/python bench/tables.py
 	PYTHONPATH=tests $(BIN)/python bench/apr_reading.py
 	PYTHONPATH=tests $(BIN)/python bench/syncs.py
+	$(BIN)/python bench/syncs_writing.py
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
 	$(BIN)/rounds metrics --format markdown > docs/metrics.md

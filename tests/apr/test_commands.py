@@ -253,4 +253,4 @@ def test_nothing_but_commands_can_write_to_sources() -> None:
         if "databases.writing" in file.read_text(encoding="utf-8")
     }
     # The demo's pipeline is a program of its own.
-    assert using == {"apr/commands.py", "demo/pipeline_writer.py"}
+    assert using == {"apr/commands.py", "demo/pipeline_writer.py", "syncs/reaping.py"}

@@ -128,8 +128,8 @@ async def test_alerts_and_their_recoveries_arrive_within_four_minutes() -> None:
         ]
         folder = Path((await demo.says(r"files in (/.+)\.$"))[1])
         children = demo.children()
-        # fakesnow, the two that write, the exporter, Alertmanager, Prometheus.
-        assert len(children) == 6
+        # fakesnow, the three that write, the exporter, Alertmanager, Prometheus.
+        assert len(children) == 7
         assert folder.is_dir()
 
         demo.process.send_signal(signal.SIGTERM)
@@ -147,6 +147,8 @@ async def test_without_prometheus_it_says_what_to_install_and_goes_on(lonely: De
         await lonely.says(r"script +patients: 2 inserted$")
         await lonely.says(r"exporter +patients: 2 inserted \(240 -> 242\)$")
         await lonely.says(r"script +apr: 4 proposals come in$")
+        await lonely.says(r"script +syncs: harbour synchronises its 648 patients$")
+        await lonely.says(r"exporter +harbour/full_patients: \[#+\.+\] \d+%$")
     lonely.process.send_signal(signal.SIGINT)
     assert await lonely.ends() == 0
     assert "Traceback" not in lonely.output

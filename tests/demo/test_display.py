@@ -76,10 +76,10 @@ rounds_table_changes_total{table="unchecked",change="deleted"} 0
 def test_how_far_syncs_are_is_read_from_the_metrics() -> None:
     exposition = """\
 # TYPE rounds_sync_run_progress_ratio gauge
-rounds_sync_run_progress_ratio{sync="clinics",organization="harbour",operation="full_patients"} 0.62
+rounds_sync_run_progress_ratio{sync="cliniko",organization="harbour",operation="full_patients"} 0.62
 # TYPE rounds_sync_runs counter
-rounds_sync_runs_total{sync="clinics",organization="harbour",operation="full_patients",state="failed"} 3
-rounds_sync_runs_total{sync="clinics",organization="river",operation="active_patients",state="partial"} 1
+rounds_sync_runs_total{sync="cliniko",organization="harbour",operation="full_patients",state="failed"} 3
+rounds_sync_runs_total{sync="cliniko",organization="river",operation="active_patients",state="partial"} 1
 """
     now = watched_syncs(text_string_to_metric_families(exposition))
     assert now == {
@@ -107,7 +107,7 @@ def test_only_alerts_that_fire_are_told_with_what_they_are_about() -> None:
         {"state": "firing", "labels": labels},
         {"state": "pending", "labels": {"alertname": "ServiceSlow"}},
         {"state": "firing", "labels": {"alertname": "Watchdog"}},
-        {"state": "firing", "labels": {"alertname": "SyncStale", "sync": "clinics", "organization": "river"}},
+        {"state": "firing", "labels": {"alertname": "SyncStale", "sync": "cliniko", "organization": "river"}},
         {"state": "firing", "labels": {"alertname": "AprFlapping", "validation_type": "SEUNO", "instance": "x"}},
         *({"state": "firing", "labels": {**event, "changed_at": at}} for at in ("1", "2")),
     ]

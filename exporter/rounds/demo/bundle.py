@@ -43,7 +43,7 @@ PIPELINE: Mapping[str, Any] = {
 
 #: Likewise for the clinics' syncs.
 SYNCS: Mapping[str, Any] = {
-    "name": "clinics",
+    "name": "cliniko",
     "interval": "5s",
     "active_interval": "1s",
     "expect_every": "50s",

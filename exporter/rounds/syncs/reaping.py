@@ -62,16 +62,16 @@ def reap(sync: Sync, databases: Databases, older_than: float, *, dry_run: bool) 
     Raises:
         CollectorError: the database refused it.
     """
-    with (
-        databases.open(sync.source, timeout=sync.timeout) as session,
-        writing(sync.source, databases.source(sync.source)) as connection,
-    ):
-        layout = examine(session, sync)
-        table = _Table(sync, connection, layout, catalogue_for(session), session.kind)
-        seen = table.unended()
-        log = DatabaseLog(session, layout, sync)
-        now = log.now()
-        for record in log.records(list(seen)):
+    with writing(sync.source, databases.source(sync.source)) as connection:
+        with databases.open(sync.source, timeout=sync.timeout) as session:
+            layout = examine(session, sync)
+            table = _Table(sync, connection, layout, catalogue_for(session), session.kind)
+            seen = table.unended()
+            log = DatabaseLog(session, layout, sync)
+            now = log.now()
+            records = list(log.records(list(seen)))
+        # A SQLite file cannot be written to while it is read.
+        for record in records:
             run = interpret(record, now, seen=now, running_totals=sync.running_totals)
             silent = now - run.said
             if not run.ended and silent > older_than and (dry_run or table.close(record, seen[record.id], now)):

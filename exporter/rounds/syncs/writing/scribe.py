@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -55,8 +56,6 @@ class Milestone:
 
     async def wait_beside(self, seconds: float) -> None:
         """The same without holding up the event loop."""
-        import asyncio  # noqa: PLC0415  # programs without an event loop do without it
-
         loop, reached = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
