@@ -157,7 +157,7 @@ class Clinics:
     def go_on(self) -> None:
         """Two runs say how far they are; another one has ended."""
         self.stored += 10
-        numbers = {
+        numbers: dict[str, dict[str, float]] = {
             "fetching_patients": {"current_page": 3, "total_pages": 7},
             "storing_patients": {
                 "patients_processed": self.stored,
