@@ -1,8 +1,8 @@
 """What SyncRun costs the program that syncs: time of a record, and statements of a run.
 
-The floor is a call that adds to a number. Runs write into MariaDB and PostgreSQL servers with the settings of the tests,
-and into a SQLite file. Statements are those that SQLAlchemy sends, ends of transactions aside. The slow run waits between
-all that it tells, so that little can be put together.
+The floor is a call that adds to a number. Runs write into MariaDB and PostgreSQL servers with the settings of the
+tests, and into a SQLite file. Statements are those that SQLAlchemy sends, ends of transactions aside. The slow run
+waits between all that it tells, so that little can be put together.
 """
 
 from __future__ import annotations
