@@ -56,11 +56,12 @@ format: $(VENV)/dev.stamp ## put the code into its standard form
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## measure against named peers; nothing else should run meanwhile
-	@scripts/system-packages prometheus-blackbox-exporter nginx-light mariadb-server
+	@scripts/system-packages prometheus-blackbox-exporter nginx-light mariadb-server postgresql
 	$(BIN)/python bench/scrape.py
 	$(BIN)/python bench/probes.py
 	$(BIN)/python bench/tables.py
 	PYTHONPATH=tests $(BIN)/python bench/apr_reading.py
+	PYTHONPATH=tests $(BIN)/python bench/syncs.py
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
 	$(BIN)/rounds metrics --format markdown > docs/metrics.md

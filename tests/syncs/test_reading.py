@@ -242,6 +242,14 @@ def test_no_row_is_missed_where_clocks_are_put_back(kind: Kind, zone: str, make_
             assert sorted(each.started or 0 for each in log.glimpses(since)) == sorted(x for x in known if x >= since)
 
 
+def test_a_time_in_the_hour_that_never_comes_is_found(kind: Kind, make_table: MakeTable) -> None:
+    table = make_table(kind, "seed")
+    identity = table.put(started_at="2026-03-08 02:30:00")
+    since = datetime(2026, 3, 8, 10, 15, tzinfo=UTC).timestamp()
+    with opened(table, time_zone="America/Los_Angeles") as log:
+        assert [(each.id, each.started) for each in log.glimpses(since)] == [(identity, since + 900)]
+
+
 def _as_read(instant: float, zone: str) -> float:
     return datetime.fromtimestamp(instant, ZoneInfo(zone)).replace(fold=0).timestamp()
 
@@ -579,6 +587,22 @@ def test_a_look_ends_at_its_timeout(kind: Kind, make_table: MakeTable) -> None:
         list(log.glimpses(NOW - 1))
     assert caught.value.reason == "timeout"
     assert time.monotonic() - began < 4
+
+
+def test_a_look_of_many_statements_ends_at_its_timeout_too(make_table: MakeTable) -> None:
+    table = make_table("sqlite", "real", index=False)
+    table.put(started_at=NOW)
+    reading = reading_of(table, timeout="200ms")
+
+    def again_and_again(log: Log) -> None:
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            list(log.glimpses(NOW))
+
+    with pytest.raises(CollectorError, match="longer than its timeout") as caught, reading.open() as log:
+        again_and_again(log)
+    assert caught.value.reason == "timeout"
+    assert "run: CREATE INDEX" in str(caught.value)
 
 
 def test_the_timeout_names_the_index(kind: Kind, make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
