@@ -110,6 +110,48 @@ def test_failures_back_off_up_to_a_cap_and_recovery_ends_it() -> None:
     assert backoff(15, 10_000) == BACKOFF_CAP
 
 
+def paced(collect: Scripted, *paces: float) -> Job:
+    """A job that says after each run when the next one is to begin, and the last of it for ever."""
+    left = list(paces)
+    return replace(job(collect, interval=15.0), pace=lambda: left.pop(0) if len(left) > 1 else left[0])
+
+
+def pauses_of(collect: Scripted) -> list[float]:
+    return [round(after - before, 6) for before, after in itertools.pairwise(collect.starts)]
+
+
+def test_a_job_may_go_faster_for_a_while() -> None:
+    collect = Scripted()
+    scheduler, _ = jumping.run(run_for(100, paced(collect, 15, 3, 3, 3, 15)))
+    assert pauses_of(collect)[:7] == [15, 3, 3, 3, 15, 15, 15]
+    assert scheduler.jobs[0][1].skipped == 0
+
+
+def test_a_late_run_of_a_faster_job_skips_starts_of_its_own_grid() -> None:
+    collect = Scripted(0, 7, 0, 2.5, 0)
+    scheduler, _ = jumping.run(run_for(60, paced(collect, 3)))
+    assert pauses_of(collect)[:4] == [3, 9, 3, 3], "at 3 s it takes 7 s, so starts at 6 and 9 s are left out"
+    assert scheduler.jobs[0][1].skipped == 2
+
+
+def test_a_job_that_fails_goes_by_its_interval_again() -> None:
+    failures = [CollectorError("connect", "refused")] * 3
+    collect = Scripted(0, 0, *failures, 0, 0)
+    with capture_logs():
+        scheduler, _ = jumping.run(run_for(200, paced(collect, 3)))
+    assert pauses_of(collect)[:7] == [3, 3, 15, 30, 60, 3, 3]
+    assert scheduler.jobs[0][1].skipped == 0
+
+
+def test_a_faster_job_that_hangs_and_fails_begins_no_sooner_than_its_interval() -> None:
+    collect = Scripted(0, 100, 0)  # until its deadline of 8 s
+    with capture_logs():
+        scheduler, _ = jumping.run(run_for(60, paced(collect, 3)))
+    assert pauses_of(collect)[:3] == [3, 15, 3]
+    assert scheduler.jobs[0][1].skipped == 0, "no start of the interval's grid was left out"
+    assert scheduler.jobs[0][1].failures["timeout"] == 1
+
+
 def test_after_a_refused_login_attempts_grow_rare_whatever_the_interval() -> None:
     hour = 3600.0
     assert [backoff(hour, failures, "auth") / hour for failures in (1, 2, 3, 4, 9)] == [1, 2, 4, 6, 6]

@@ -242,6 +242,14 @@ def test_no_row_is_missed_where_clocks_are_put_back(kind: Kind, zone: str, make_
             assert sorted(each.started or 0 for each in log.glimpses(since)) == sorted(x for x in known if x >= since)
 
 
+def test_a_time_in_the_hour_that_never_comes_is_found(kind: Kind, make_table: MakeTable) -> None:
+    table = make_table(kind, "seed")
+    identity = table.put(started_at="2026-03-08 02:30:00")
+    since = datetime(2026, 3, 8, 10, 15, tzinfo=UTC).timestamp()
+    with opened(table, time_zone="America/Los_Angeles") as log:
+        assert [(each.id, each.started) for each in log.glimpses(since)] == [(identity, since + 900)]
+
+
 def _as_read(instant: float, zone: str) -> float:
     return datetime.fromtimestamp(instant, ZoneInfo(zone)).replace(fold=0).timestamp()
 

@@ -31,8 +31,8 @@ MOST_TIMELESS = 1000
 _AT_A_TIME = 500
 #: A day after the beginning, so that no subtraction leaves what a column can hold.
 _EARLIEST = 2 * 86_400.0
-#: What clocks are put back by at the end of summer, doubled.
-_PUT_BACK = timedelta(hours=2)
+#: What clocks are put forward and back by, doubled.
+_SHIFTED = timedelta(hours=2)
 #: A time with an offset is behind UTC by at most so much.
 _BEHIND = timedelta(hours=12)
 #: Any time of the day in any zone, and however texts are sorted.
@@ -94,8 +94,8 @@ class _Dialect(ABC):
             case "aware":
                 bound: object = instant
             case "naive":
-                # In the hour that comes twice what began later can bear an earlier time.
-                bound = instant.astimezone(self._zone).replace(tzinfo=None) - _PUT_BACK
+                # A time in the hour that never comes is taken for one after it, though it is written as before.
+                bound = instant.astimezone(self._zone).replace(tzinfo=None) - _SHIFTED
             case "number":
                 bound = int(instant.timestamp())
             case _:
@@ -157,7 +157,7 @@ class _Sqlite(_Dialect):
     def begun(self, since: float) -> list[Condition]:
         column, instant = self.column("started_at"), datetime.fromtimestamp(max(since, _EARLIEST), UTC)
         in_utc = instant.replace(tzinfo=None)
-        near = min(in_utc, instant.astimezone(self._zone).replace(tzinfo=None) - _PUT_BACK)
+        near = min(in_utc, instant.astimezone(self._zone).replace(tzinfo=None) - _SHIFTED)
         far = min(near, in_utc - _BEHIND)
         # Numbers come before texts, and what is no time after all that begin with a digit. A "T" comes after a blank:
         # on the day of the bound, texts with "T" have one of their own. Only texts with an offset behind UTC can be

@@ -10,13 +10,12 @@ from sqlalchemy import Column, Connection, Table, delete, insert, select, update
 
 from rounds.errors import CollectorError
 from rounds.syncs.facts import Facts
-from rounds.syncs.runs import hashed
+from rounds.syncs.runs import hashed, is_status
 from rounds.syncs.schema import LOOKS, NEWEST, ROWS
 
 #: Organisation and operation; the first as it is known, the second as its label.
 Key: TypeAlias = tuple[str, str]
 
-_LONGEST_STATUS = 32
 #: Values in one statement.
 _AT_A_TIME = 500
 
@@ -206,8 +205,8 @@ class Knowledge:
 
 
 def kept_status(status: str) -> str:
-    """A status as the ledger keeps it."""
-    return status[:_LONGEST_STATUS].encode("ascii", "replace").decode().replace("\0", "?")
+    """A status as the ledger keeps it: one that nobody knows may be any text, so it is only told from others."""
+    return status if is_status(status) else f"?{hashed(status):x}"
 
 
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -117,6 +117,11 @@ def state_of(status: str) -> State:
     return _STATES.get(status.strip(), "other")
 
 
+def is_status(status: str) -> bool:
+    """Whether it is one of those that programs are known to write."""
+    return status in _STATES
+
+
 def row_hash(identity: str, started: float | None) -> int:
     """What a row is known by."""
     return hashed(identity, "" if started is None else str(round(started * 1e6)))
