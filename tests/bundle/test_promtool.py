@@ -35,6 +35,10 @@ GROUPS = {
 }
 
 
+#: Where a case says what it expects.
+EXPECTED = ("alert_rule_test", "promql_expr_test")
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A broken rule, and the test file that must notice."""
@@ -476,6 +480,18 @@ def test_the_unit_tests_pass(promtool: Path, file: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def keep_needed(groups: list[dict[str, Any]], cases: dict[str, Any]) -> None:
+    """Keep the rules that the cases speak of, and those whose series they read."""
+    bodies = [body for group in groups for body in group["rules"]]
+    text = str([[case.get(key) for key in EXPECTED] for case in cases["tests"]])
+    kept: list[dict[str, Any]] = []
+    while more := [each for each in bodies if each not in kept and str(each.get("alert") or each["record"]) in text]:
+        kept += more
+        text += str(more)
+    for group in groups:
+        group["rules"] = [each for each in group["rules"] if each in kept]
+
+
 def write_rules(folder: Path, test: str, mutant: Mutant | None) -> Path:
     """The groups that a test file is about, with one rule changed, and the cases that name that rule.
 
@@ -491,9 +507,12 @@ def write_rules(folder: Path, test: str, mutant: Mutant | None) -> Path:
         before = copy.deepcopy(body)
         mutant.change(body)
         assert body != before, f"{mutant.rule}: {mutant.what}: nothing was changed"
-        cases["tests"] = [case for case in cases["tests"] if mutant.rule in str(case)]
-        for group in tree["groups"]:
-            group["rules"] = [each for each in group["rules"] if "record" in each or each["alert"] in str(cases)]
+        if "alert" in body:
+            for case in cases["tests"]:
+                told = [each for each in case.get("alert_rule_test", ()) if each["alertname"] == mutant.rule]
+                case["alert_rule_test"] = told
+        cases["tests"] = [case for case in cases["tests"] if mutant.rule in str([case.get(key) for key in EXPECTED])]
+        keep_needed(tree["groups"], cases)
     (folder / "rules").mkdir(parents=True)
     (folder / "tests").mkdir()
     (folder / "rules" / source.name).write_text(yaml.safe_dump(tree), encoding="utf-8")
