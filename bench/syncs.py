@@ -134,7 +134,7 @@ class Timed:
         def timed(log: Any, names: Any, condition: Any, order: str = "", **more: Any) -> Iterator[Row]:
             began = time.perf_counter()
             rows = list(select(log, names, condition, order, **more))
-            what = "rows without a time" if "LIMIT" in order else "rows of four hours"
+            what = "rows of four hours" if ">=" in condition[0] else "rows without a time"
             if " IN (" in condition[0]:
                 what = f"rows by {len(condition[1])} ids"
             self.took[what].append(time.perf_counter() - began)

@@ -139,8 +139,23 @@ def test_one_failing_page_and_351_deletions_are_told(log: MemoryLog, watch: Watc
     assert found.one("patients_previous_found") == 651
     assert found.one("last_deletion_patients") == 351
     assert found.one("last_deletion_ratio") == pytest.approx(351 / 651)
-    assert found.one("last_deletion_timestamp_seconds") == log.rows[run].completed
+    assert found.one("last_deletion_timestamp_seconds") == log.clock
     assert found.one("patients_deleted_total") == 351
+
+
+def test_deletions_while_nobody_looked_are_news_and_those_before_the_first_look_are_not(
+    log: MemoryLog, watch: Watch
+) -> None:
+    old = log.put()
+    log.complete(old, metadata={"patients_deleted": 60})
+    log.clock += 3600
+    assert watch.look().one("last_deletion_timestamp_seconds") == log.rows[old].completed
+    run = log.put()
+    log.complete(run, metadata={"patients_deleted": 70})
+    seen = watch.look(after=3600)
+    assert seen.one("last_deletion_timestamp_seconds") == log.clock
+    noticed = log.clock
+    assert watch.look().one("last_deletion_timestamp_seconds") == noticed, "one event, told once"
 
 
 def test_deletions_are_told_though_the_run_then_fails_and_forgets_them(log: MemoryLog, watch: Watch) -> None:

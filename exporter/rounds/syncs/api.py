@@ -26,7 +26,7 @@ from rounds.databases.health import Health
 from rounds.errors import CollectorError
 from rounds.sources import HttpSource
 from rounds.syncs.config import Sync
-from rounds.syncs.layout import OPTIONAL, REQUIRED
+from rounds.syncs.layout import REQUIRED, missing_columns
 from rounds.syncs.log import Glimpse, Log, Record
 from rounds.syncs.rows import record
 from rounds.syncs.threaded import ThreadedLoop
@@ -206,7 +206,7 @@ class ApiLog(Log):
         if missing:
             raise _OTHER_SHAPE.error(sync.source, f"no row has {', '.join(missing)}")
         self.problems = frozenset(
-            {f"no column {name}" for name in OPTIONAL if rows and name not in present and name != "source_system"}
+            (missing_columns(present) if rows else set())
             | {UNKNOWN_ORGANIZATION for some in found.values() if some is None}
         )
         self._records: dict[str, Record] = {}

@@ -19,6 +19,7 @@ from rounds.syncs.knowledge import Knowledge
 from rounds.syncs.log import Log
 from rounds.syncs.progress import Progress
 from rounds.syncs.reading import Reading
+from rounds.syncs.states import OTHER
 from rounds.syncs.tally import Counted, book_of
 
 #: Fewest rows that a first look reads, however often it takes too long.
@@ -33,6 +34,7 @@ class Collector:
 
     def __init__(self, sync: Sync, resources: Resources, ledger: Ledger) -> None:
         self.sync = sync
+        self._operations = (*sync.operations, OTHER)
         self._reading = Reading(sync, resources.databases)
         self._ledger = ledger
         #: What the ledger has, as of the last look; None where that is not sure.
@@ -88,7 +90,7 @@ class Collector:
         except CollectorError:  # a ledger that does not answer yet; looks say so
             return families
         gauges = Gauges(self.sync, known, (), 0.0, self._progress)
-        return [*families, *counted.families(gauges.keys)]
+        return [*families, *counted.families(gauges.keys, self._operations)]
 
     def found(self) -> str:
         """What the last look found, in a few words."""
@@ -107,7 +109,12 @@ class Collector:
         self._active = running > 0
         self._found = _described(running, known, gauges.last_success, following.now)
         problems = metrics.SCHEMA_PROBLEM.family(((self.sync.name, problem), 1) for problem in sorted(self._problems))
-        return [*gauges.families(), *counted.families(gauges.keys), *limits(self.sync), problems]
+        return [
+            *gauges.families(),
+            *counted.families(gauges.keys, self._operations),
+            *limits(self.sync),
+            problems,
+        ]
 
     def _tell(self, source: Log) -> None:
         """Say what the log lacks, once."""

@@ -58,7 +58,7 @@ class Organizations(Model):
 
     only: list[Annotated[str, Field(min_length=1, max_length=LONGEST_ORGANIZATION)]] | None = None
     """Exactly these; needed where an HTTP API is read, which is asked for each of them."""
-    max: Annotated[Integer, Field(ge=0, le=1000)] = 50
+    max: Annotated[Integer, Field(ge=0, le=1000)] = 30
     """Without a list: so many, the most recent when they are seen first. A place is free once an organisation has had
     no run for ``look_back``."""
     names: dict[str, Annotated[str, Field(min_length=1, max_length=LONGEST_ORGANIZATION)]] = {}

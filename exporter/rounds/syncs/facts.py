@@ -16,7 +16,7 @@ _SUCCESSES = 2
 
 @dataclass(frozen=True)
 class Past:
-    """What is kept of a run, see :class:`rounds.syncs.runs.Run`."""
+    """What is kept of a run, see :class:`rounds.syncs.runs.Run`, and when its deletions were first seen."""
 
     row: int
     id: str | None
@@ -29,10 +29,11 @@ class Past:
     found: int | None
     deleted: int | None
     mark: int
+    deletion_seen: float | None
 
     @classmethod
-    def of(cls, run: Run) -> Past:
-        """What is to be kept of a run."""
+    def of(cls, run: Run, now: float) -> Past:
+        """What is to be kept of a run that is seen now."""
         return cls(
             run.row,
             storable(run.id),
@@ -45,6 +46,7 @@ class Past:
             run.found,
             run.deleted,
             run.mark,
+            now if run.deleted else None,
         )
 
     @property
@@ -104,15 +106,23 @@ class Facts:
         """What is kept of a row."""
         return next((each for each in self.runs if each.row == row), None)
 
-    def with_run(self, run: Run) -> Facts:
-        """The facts once this run is seen, perhaps again. A run is older than none of its own."""
-        past = Past.of(run)
+    def with_run(self, run: Run, now: float) -> Facts:
+        """The facts once this run is seen, perhaps again. A run is older than none of its own.
+
+        Args:
+            run: the run.
+            now: what tells of its deletions counts from then. Its own times may be of any clock, and it may have ended
+                while nobody looked.
+        """
+        past = Past.of(run, now)
         before = self.of(run.row)
         if before is not None:
             if before.mark == past.mark:
                 return self  # times that made no sense when it ended make none because they lie in the past now
             if past.deleted is None:  # the document that said so is replaced when a run fails
                 past = replace(past, deleted=before.deleted)
+            if before.deleted:
+                past = replace(past, deletion_seen=before.deletion_seen)
             if past.found is None:
                 past = replace(past, found=before.found)
         started = self.started

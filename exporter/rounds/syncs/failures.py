@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rounds.syncs.states import ERROR_CLASSES, ErrorClass
+from rounds.syncs.states import ERROR_CLASSES, WRITER, ErrorClass
 
 #: Characters of all texts together that are looked at.
 LONGEST = 65_536
@@ -96,6 +96,8 @@ def classify(metadata: Mapping[str, Any], details: Any) -> ErrorClass:
         metadata: of its row.
         details: of its row: a JSON value, a text, or None.
     """
+    if metadata.get("writer") == WRITER:  # which tells of records that failed too
+        return class_of_type(metadata.get("error_type")) or "other"
     values = [*_values(metadata.get("error_type")), *_named(metadata.get("errors")), *_named(details)]
     for value in values:
         found = class_of_type(value)

@@ -144,7 +144,7 @@ class Following:
         told = facts.of(each) if facts else None
         if row is None:
             if told is not None and run.ended:  # a newest run that is read again, older than what is looked for
-                known.set_facts(key, facts.with_run(run) if facts else None)
+                known.set_facts(key, facts.with_run(run, self.now) if facts else None)
                 return
             row = Row(record.started, self.now, _GONE, None, told is not None or (not self._counting and run.ended))
         problems = sum(1 << PROBLEMS.index(problem) for problem in run.problems)
@@ -163,7 +163,8 @@ class Following:
                 problems=row.problems | problems,
             ),
         )
-        known.set_facts(key, (facts or Facts(run.at, run.at)).with_run(run))
+        # What was deleted before the first look is no news.
+        known.set_facts(key, (facts or Facts(run.at, run.at)).with_run(run, self.now if self._counting else run.said))
 
     def _gone(self, each: int) -> None:
         """A row that was seen is not there: deleted while it ran, or another one took its id."""

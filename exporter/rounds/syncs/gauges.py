@@ -11,7 +11,7 @@ from rounds.syncs import metrics
 from rounds.syncs.config import Sync
 from rounds.syncs.facts import Facts, Past
 from rounds.syncs.knowledge import Key, Knowledge
-from rounds.syncs.organizations import label_of, operation_of, organization_of
+from rounds.syncs.organizations import is_hidden, label_of, operation_of, organization_of
 from rounds.syncs.progress import Point, Progress
 from rounds.syncs.runs import Run
 from rounds.syncs.states import ENDED, OTHER, RESULTS, STEPS
@@ -124,7 +124,7 @@ class Gauges:
         yield self._each(metrics.FOUND, lambda facts: _found(facts.successes, 0))
         yield self._each(metrics.PREVIOUS_FOUND, lambda facts: _found(facts.successes, 1))
         deletions = {key: past for key, facts in self._facts.items() if (past := facts.deletion)}
-        yield self._by_key(metrics.LAST_DELETION, {key: past.said for key, past in deletions.items()})
+        yield self._by_key(metrics.LAST_DELETION, {key: past.deletion_seen for key, past in deletions.items()})
         yield self._by_key(metrics.LAST_DELETED, {key: past.deleted for key, past in deletions.items()})
         yield self._by_key(metrics.LAST_DELETED_RATIO, {key: _deleted_ratio(past) for key, past in deletions.items()})
 
@@ -167,9 +167,15 @@ class Gauges:
         by_operation = expected if isinstance(expected, dict) else {"": expected}
         return metrics.EXPECTED_INTERVAL.family(
             ((self._sync.name, organization, operation), seconds)
-            for organization in {organization for organization, _ in self._facts}
+            for organization in self._expecting()
             for operation, seconds in by_operation.items()
         )
+
+    def _expecting(self) -> set[str]:
+        """Organisations of which runs are expected: all with labels, and those that are configured but unknown yet."""
+        named = self._sync.organizations
+        wanted = {label_of(each, named) for each in map(organization_of, named.only or ()) if not is_hidden(each)}
+        return wanted | {organization for organization, _ in self._facts}
 
     def _organizations(self) -> Family:
         known = {organization for organization, _ in self._known.facts}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Literal, TypeAlias
@@ -20,6 +20,9 @@ from rounds.syncs.config import Columns, Sync
 REQUIRED = ("id", "started_at", "status", "operation_type")
 OPTIONAL = tuple(name for name in Columns.model_fields if name not in REQUIRED)
 TIMES = ("started_at", "completed_at", "updated_at")
+
+#: What nothing is lost without: rows of one system, and what ``metadata`` has too.
+_SPARE: Mapping[str, tuple[str, ...]] = {"source_system": (), "updated_at": ("metadata",)}
 
 NO_START_INDEX = "no index on started_at"
 NO_ID_INDEX = "no index on id"
@@ -264,8 +267,7 @@ def examine(session: Session, sync: Sync) -> Layout:
     if missing:
         text = f"it has no column {', '.join(missing)}, or none that may be read"
         raise _unfit(sync, text, "name the table's own under columns, and check the user's privileges")
-    wanted = [name for name in OPTIONAL if name != "source_system" or sync.source_system is not None]
-    problems = {f"no column {name}" for name in wanted if name not in columns}
+    problems = missing_columns(columns)
     remedies = {}
     for name, problem in (("started_at", NO_START_INDEX), ("id", NO_ID_INDEX)):
         if found.indexed and columns[name].name not in found.leading:
@@ -278,6 +280,12 @@ def examine(session: Session, sync: Sync) -> Layout:
         frozenset(problems),
         MappingProxyType(remedies),
     )
+
+
+def missing_columns(present: Container[str]) -> set[str]:
+    """The problems of columns that are not there, where something is lost without them."""
+    spared = {name for name, instead in _SPARE.items() if all(each in present for each in instead)}
+    return {f"no column {name}" for name in OPTIONAL if name not in present and name not in spared}
 
 
 def _unfit(sync: Sync, what: str, remedy: str) -> CollectorError:

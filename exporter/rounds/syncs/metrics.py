@@ -143,7 +143,10 @@ REJECTED = _metric(
 FOUND = _metric("patients_found", "gauge", "Patients that the newest successful run found.", _RUN)
 PREVIOUS_FOUND = _metric("patients_previous_found", "gauge", "Patients that the successful run before it found.", _RUN)
 LAST_DELETION = _metric(
-    "last_deletion_timestamp_seconds", "gauge", "When a run was last seen to have deleted patients.", _RUN
+    "last_deletion_timestamp_seconds",
+    "gauge",
+    "When a run was last found to have deleted patients; of runs before the first look, when they ended.",
+    _RUN,
 )
 LAST_DELETED = _metric("last_deletion_patients", "gauge", "Patients that this run deleted.", _RUN)
 LAST_DELETED_RATIO = _metric(

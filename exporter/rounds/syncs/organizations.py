@@ -23,6 +23,11 @@ def organization_of(text: str) -> str:
     return found
 
 
+def is_hidden(organization: str) -> bool:
+    """Whether an organisation can never have a label of its own."""
+    return organization.startswith(_HIDDEN)
+
+
 def operation_of(text: str, sync: Sync) -> str:
     """The label of an operation."""
     return text if text in sync.operations else OTHER
@@ -43,7 +48,7 @@ def labelled(recency: Mapping[str, float], before: Iterable[str], organizations:
         before: those that have had labels so far.
         organizations: the configuration.
     """
-    known = {each for each in recency if not each.startswith(_HIDDEN)}
+    known = {each for each in recency if not is_hidden(each)}
     if organizations.only is not None:
         return frozenset(known & set(map(organization_of, organizations.only)))
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from rounds.syncs.failures import classify
 from rounds.syncs.log import Record
 from rounds.syncs.rows import unix
-from rounds.syncs.states import ENDED, FAILED, STEPS, ErrorClass, Problem, State, Step
+from rounds.syncs.states import ENDED, FAILED, STEPS, WRITER, ErrorClass, Problem, State, Step
 from rounds.syncs.steps import step_of
 
 #: A time may be this many seconds ahead of the source's clock.
@@ -29,8 +29,6 @@ _STATES: Mapping[str, State] = {
     "cancelled": "cancelled",
     "canceled": "cancelled",
 }
-#: What SyncRun writes as ``metadata.writer``: pages and counts of such a run are what they are called.
-_WRITER = "rounds"
 _COUNT_LIMIT = 2**53
 _BEFORE_STORING = STEPS[: STEPS.index("storing_patients")]
 _LONGEST_NUMBER = 20
@@ -143,7 +141,7 @@ def interpret(record: Record, now: float, *, seen: float, running_totals: Contai
         running_totals: operations whose programs write counts of all their runs together.
     """
     metadata, check = record.metadata, _Check(record, now)
-    own = metadata.get("writer") == _WRITER
+    own = metadata.get("writer") == WRITER
     counted = own or record.operation not in running_totals
     started, completed, updated = map(check.past, (record.started, record.completed, record.updated))
     stamp = check.stamp(metadata.get("timestamp"))

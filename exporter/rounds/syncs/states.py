@@ -56,5 +56,8 @@ OPERATIONS = (
 #: In these the existing program writes counts since it was started, over all runs and organisations.
 RUNNING_TOTALS = ("incremental_sync", "comprehensive_sync")
 
+#: What SyncRun writes as ``metadata.writer``: what such a row says is what it is called.
+WRITER = "rounds"
+
 #: Stands for organisations and operations without a label of their own.
 OTHER = "_other"

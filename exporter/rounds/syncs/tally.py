@@ -42,21 +42,21 @@ class Counted:
             book.empty(metrics.DURATION),
         )
 
-    def families(self, keys: Iterable[Labels]) -> list[Family]:
+    def families(self, keys: Iterable[Labels], operations: Iterable[str]) -> list[Family]:
         """Counters of what is known, from 0 on; what was counted under other labels stays in the ledger.
 
         Args:
             keys: labels of organisation and operation.
+            operations: those whose failures are counted from 0 on though they have not been seen, so that a counter
+                is there before the first one.
         """
         known = sorted(set(keys))
-        operations = sorted({(operation,) for _, operation in known})
+        seen = sorted({(operation,) for _, operation in known})
         return [
             *(self._counter(metric, known) for metric in _BY_KEY),
-            self._counter(metrics.FAILURES, operations),
+            self._counter(metrics.FAILURES, sorted({(operation,) for operation in operations})),
             self._counter(metrics.REJECTED, [()]),
-            metrics.DURATION.family(
-                ((self.sync, *labels), self.durations.get(labels, self.none)) for labels in operations
-            ),
+            metrics.DURATION.family(((self.sync, *labels), self.durations.get(labels, self.none)) for labels in seen),
         ]
 
     def _counter(self, metric: Metric, known: Iterable[Labels]) -> Family:

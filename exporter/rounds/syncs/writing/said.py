@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rounds.syncs.states import ErrorClass, Step
+from rounds.syncs.states import WRITER, ErrorClass, Step
 from rounds.syncs.steps import progress
 
 #: What an INTEGER holds, in databases that refuse more.
@@ -97,7 +97,7 @@ class Said:
             "success_rate": round(100 * self.stored / processed, 2) if self.ended and processed else None,
         }
         return {
-            "writer": "rounds",
+            "writer": WRITER,
             "sync_type": self.operation,
             "step": self.step,
             "progress_percent": round(self._percent(), 2),
