@@ -127,8 +127,7 @@ class Timed:
     """How long statements took, by what they ask for."""
 
     def __init__(self) -> None:
-        self.took: dict[str, list[float]] = defaultdict(list)
-        self.rows: dict[str, int] = {}
+        self._took: dict[str, list[tuple[int, float]]] = defaultdict(list)
         select = database.DatabaseLog._select  # noqa: SLF001  # where every statement passes
 
         def timed(log: Any, names: Any, condition: Any, order: str = "", **more: Any) -> Iterator[Row]:
@@ -137,12 +136,18 @@ class Timed:
             what = "rows of four hours" if ">=" in condition[0] else "rows without a time"
             if " IN (" in condition[0]:
                 what = f"rows by {len(condition[1])} ids"
-            self.took[what].append(time.perf_counter() - began)
-            self.rows[what] = max(len(rows), self.rows.get(what, 0))
+            self._took[what].append((len(rows), time.perf_counter() - began))
             return iter(rows)
 
         self._patch(timed)
+        #: Puts back what was patched.
         self.restore = functools.partial(self._patch, select)
+
+    def took(self) -> Iterator[tuple[str, int, list[float]]]:
+        """By what was asked for: the most rows of a statement, and how long those with so many took."""
+        for what, each in self._took.items():
+            most = max(rows for rows, _ in each)
+            yield what, most, [seconds for rows, seconds in each if rows == most]
 
     def _patch(self, select: Any) -> None:
         setattr(database.DatabaseLog, "_select", select)  # noqa: B010
@@ -171,13 +176,12 @@ def compare(table: SyncTable, now: float, looks: int) -> bool:
         raise SystemExit(f"a look found {found} of {len(set(ids))} rows, and glimpsed {count}")
     least = statistics.median(floor)
     print(f"  {'one row by its key':<24} {1:>6} rows {least * 1000:>8.2f} ms")
-    for what, times in timed.took.items():
+    took = list(timed.took())
+    for what, rows, times in took:
         median = statistics.median(times)
-        print(
-            f"  {what:<24} {timed.rows[what]:>6} rows {median * 1000:>8.2f} ms {median / least:>7.0f} times the floor"
-        )
+        print(f"  {what:<24} {rows:>6} rows {median * 1000:>8.2f} ms {median / least:>7.0f} times the floor")
     print(f"  {'a whole look':<24} {count + found:>6} rows {statistics.median(whole) * 1000:>8.2f} ms", flush=True)
-    return all(statistics.median(times) <= GOAL for times in timed.took.values())
+    return all(statistics.median(times) <= GOAL for _, _, times in took)
 
 
 def without_index(table: SyncTable, now: float, timeout: float) -> bool:

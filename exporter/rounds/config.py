@@ -51,25 +51,31 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Self:
-        for at, kinds, name in _source_names(self, ()):
+        for at, marker, name, beside in _source_names(self, ()):
             source = self.sources.get(name)
             if source is None:
                 raise problem(f"there is no source '{name}'{did_you_mean(name, self.sources)}", *at)
-            if source.kind not in kinds:
-                raise problem(f"the source '{name}' is of kind {source.kind}; it should be {' or '.join(kinds)}", *at)
+            if source.kind not in marker.kinds:
+                kinds = " or ".join(marker.kinds)
+                raise problem(f"the source '{name}' is of kind {source.kind}; it should be {kinds}", *at)
+            needed = marker.needs.get(source.kind)
+            if needed and getattr(beside, needed) is None:
+                raise problem(
+                    f"the source '{name}' is of kind {source.kind}, which needs the key {needed} beside it", *at
+                )
         return self
 
 
 def _source_names(
     value: object, at: tuple[str | int, ...]
-) -> Iterator[tuple[tuple[str | int, ...], Sequence[str], str]]:
-    """Every name of a source in a section: where it stands, the kinds that will do, and the name."""
+) -> Iterator[tuple[tuple[str | int, ...], SourceName, str, BaseModel]]:
+    """Every name of a source in a section: where it stands, what will do, the name, and what it is a key of."""
     if isinstance(value, BaseModel):
         for key, field in type(value).model_fields.items():
             below = getattr(value, key)
             for marker in field.metadata:
                 if isinstance(marker, SourceName) and below is not None:
-                    yield (*at, key), marker.kinds, below
+                    yield (*at, key), marker, below, value
             yield from _source_names(below, (*at, key))
     elif isinstance(value, Mapping):
         for key, below in value.items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
@@ -192,10 +193,14 @@ def exclusive(model: BaseModel, *names: str) -> None:
 
 
 class SourceName:
-    """Marks a text as the name of a configured source of one of these kinds; the whole configuration checks it."""
+    """Marks a text as the name of a configured source of one of these kinds; the whole configuration checks it.
 
-    def __init__(self, *kinds: str) -> None:
+    ``needs`` names, by kind, a key beside it that must be there with such a source.
+    """
+
+    def __init__(self, *kinds: str, needs: Mapping[str, str] = MappingProxyType({})) -> None:
         self.kinds = kinds
+        self.needs = needs
 
 
 def one_of_pattern(pattern: str, hint: str) -> Callable[[str], str]:

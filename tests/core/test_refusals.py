@@ -206,6 +206,18 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
         "sources.db.port",
         "65535",
     ),
+    "sync over HTTP without an endpoint": (
+        "sources:\n  api: {kind: http, url: 'http://a'}\nsyncs:\n  - {name: a, source: api}\n",
+        4,
+        "syncs[0].source",
+        "is of kind http, which needs the key api beside it",
+    ),
+    "sync over HTTP without organisations": (
+        "sources:\n  api: {kind: http, url: 'http://a'}\nsyncs:\n  - {name: a, source: api, api: logs}\n",
+        4,
+        "syncs[0].api",
+        "needs organizations.only",
+    ),
     "source without a way in": (
         "sources:\n  wh: {kind: snowflake, account: a, user: u}\n",
         2,

@@ -144,11 +144,12 @@ def test_one_failing_page_and_351_deletions_are_told(log: MemoryLog, watch: Watc
 
 
 def test_deletions_while_nobody_looked_are_news_and_those_before_the_first_look_are_not(
-    log: MemoryLog, watch: Watch
+    log: MemoryLog, tmp_path: Path
 ) -> None:
     old = log.put()
     log.complete(old, metadata={"patients_deleted": 60})
     log.clock += 3600
+    watch = Watch(log, tmp_path)
     assert watch.look().one("last_deletion_timestamp_seconds") == log.rows[old].completed
     run = log.put()
     log.complete(run, metadata={"patients_deleted": 70})

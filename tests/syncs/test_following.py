@@ -332,13 +332,13 @@ def test_so_many_open_rows_are_followed(log: MemoryLog, watch: Watch, monkeypatc
 def test_newest_runs_are_read_again_in_turns(log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "READ_AGAIN", 10)
     watch = Watch(log, tmp_path)
-    runs = [ended(log, organization=str(number), started=NOON - DAY) for number in range(35)]
+    runs = [ended(log, organization=str(number), started=NOON - DAY) for number in range(25)]
     watch.look()
     for run in runs:
         log.change(run, status="failed")
     counts = [sum(watch.look().all("last_run_state", state="failed").values()) for _ in range(4)]
     assert counts == sorted(counts)
-    assert counts[-1] == 35
+    assert counts[-1] == 25
 
 
 def test_a_log_that_fails_changes_nothing(log: MemoryLog, watch: Watch) -> None:

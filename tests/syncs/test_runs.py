@@ -112,6 +112,13 @@ def test_the_class_that_the_program_names_comes_first() -> None:
         assert classify({"error_type": kind.upper()}, None) == kind
 
 
+def test_records_that_failed_are_not_why_the_run_did() -> None:
+    errors = [{"error_type": "constraint", "count": 3}]
+    assert classify({"writer": "rounds", "error_type": "other", "errors": errors}, None) == "other"
+    assert classify({"writer": "rounds", "error_type": "auth", "errors": errors}, None) == "auth"
+    assert classify({"writer": "rounds", "error_type": "orphaned"}, None) == "other"
+
+
 def test_only_runs_that_failed_have_a_class() -> None:
     assert run_of(error_details="HTTP 401").error is None
     assert run_of(status="failed", error_details="HTTP 401").error == "auth"

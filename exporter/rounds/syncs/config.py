@@ -95,7 +95,7 @@ class Sync(Model):
 
     name: Name
     """What it is called in metrics and messages."""
-    source: Annotated[str, SourceName("postgresql", "mariadb", "sqlite", "http")]
+    source: Annotated[str, SourceName("postgresql", "mariadb", "sqlite", "http", needs={"http": "api"})]
     """Where the log is."""
     table: Text = "sync_logs"
     """The table's name; in PostgreSQL it may have a schema before it."""

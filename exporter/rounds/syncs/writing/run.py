@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 
 from rounds.syncs.states import ERROR_CLASSES, STEPS, ErrorClass, Step
 from rounds.syncs.writing.failures import ending, error_class
@@ -77,14 +77,14 @@ class SyncRun:
 
     def __init__(
         self,
-        engine: Engine | str,
+        engine: Engine | URL | str,
         *,
         organization: str | int,
         operation: str,
         table: str = "sync_logs",
         source_system: str = "cliniko",
     ) -> None:
-        if not isinstance(engine, Engine | str):
+        if not isinstance(engine, Engine | URL | str):
             raise TypeError(f"engine should be an Engine or a URL, not {type(engine).__name__}")
         self._engine, self._table = engine, table
         self._said = Said(organization, operation, source_system, started=_now())

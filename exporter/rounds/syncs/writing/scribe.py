@@ -11,7 +11,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.pool import AssertionPool, NullPool, StaticPool
 
 from rounds.syncs.writing.table import Table
@@ -82,7 +82,9 @@ class Scribe:
         over: is called in that thread when there is nothing left to do.
     """
 
-    def __init__(self, engine: Engine | str, table: str, row: Callable[[], Row], over: Callable[[], object]) -> None:
+    def __init__(
+        self, engine: Engine | URL | str, table: str, row: Callable[[], Row], over: Callable[[], object]
+    ) -> None:
         self._given, self._name, self._row, self._over = engine, table, row, over
         # Its put neither waits nor fails, not even in a handler of signals.
         self._calls: SimpleQueue[None] = SimpleQueue()
@@ -221,8 +223,8 @@ class Scribe:
             log.warning("a run is not written to the log of syncs for now: %s", kind)
 
 
-def _engine(given: Engine | str) -> Engine:
-    if isinstance(given, str):
+def _engine(given: Engine | URL | str) -> Engine:
+    if not isinstance(given, Engine):
         return create_engine(given, poolclass=NullPool, hide_parameters=True)
     if isinstance(given.pool, StaticPool | AssertionPool):
         raise ConnectionShared
