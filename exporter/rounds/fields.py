@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import available_timezones
 
 import httpx
 from pydantic import (
@@ -190,6 +191,15 @@ def exclusive(model: BaseModel, *names: str) -> None:
     given = [name for name in names if name in model.model_fields_set]
     if len(given) > 1:
         raise problem(f"cannot stand beside {given[0]}; give one of them", given[1])
+
+
+def _time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise problem("should be a time zone such as America/Sao_Paulo")
+    return name
+
+
+TimeZone: TypeAlias = Annotated[str, AfterValidator(_time_zone)]
 
 
 class SourceName:

@@ -14,14 +14,13 @@ from rounds.apr.commands import COMMANDS
 from rounds.apr.config import AprSection
 from rounds.apr.metrics import TABLES
 from rounds.apr.tables import LATE_COLUMNS
-from rounds.cli import main
 from rounds.domain import Domain, Job
 from rounds.resources import Resources
 from support.apr import DAY, Installation, mariadb_installation
+from support.commands import Cli, command_line
 from support.databases import sources_yaml
 from support.mariadb import MariadbServer
 
-Cli = Callable[..., tuple[int, str]]
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -43,18 +42,7 @@ def cli_of(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
     monkeypatch.setattr("rounds.cli.all_domains", lambda: [Apr()])
 
     def of(source: Any, section: str = "apr: {source: pipeline}\n") -> Cli:
-        file = tmp_path / "rounds.yml"
-        file.write_text(sources_yaml({"pipeline": source}) + section, encoding="utf-8")
-
-        def cli(*words: str) -> tuple[int, str]:
-            try:
-                code = main(["apr", *words, f"--config.file={file}"])
-            except SystemExit as error:
-                code = int(error.code or 0)
-            out, err = capfd.readouterr()
-            return code, out + err if code else out
-
-        return cli
+        return command_line("apr", sources_yaml({"pipeline": source}) + section, tmp_path, capfd)
 
     return of
 

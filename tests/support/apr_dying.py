@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
-
 from support.apr_reading import Found, Reading
+from support.killing import die_before
 
 #: What is told of each run.
 TOTALS = ("status_changes_total", "invalid_records_detected_total", "invalid_records_resolved_total", "runs_total")
@@ -32,18 +29,8 @@ def read_forever(folder: Path, source: Any, published: Connection, die_at: int |
             fewer; None means that it goes on.
     """
     reading = Reading(source, folder)
-    statements = 0
-
-    def count(connection: Any) -> None:
-        nonlocal statements
-        if "state.db" in str(connection.engine.url):
-            statements += 1
-            if statements == die_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
     if die_at is not None:
-        event.listen(Engine, "before_cursor_execute", lambda connection, *_: count(connection))
-        event.listen(Engine, "commit", count)
+        die_before(die_at)
     while True:
         published.send(totals(reading.run()))
         if die_at is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import sqlalchemy
-from sqlalchemy import Engine, event
 
 from rounds.ledger.ledger import Ledger, open_ledger
 from rounds.ledger.settings import State
@@ -22,6 +19,7 @@ from rounds.syncs.collector import Collector
 from rounds.syncs.config import Sync
 from rounds.syncs.schema import SCHEMA
 from support.databases import databases_for
+from support.killing import die_before
 from support.syncs_memory import Found
 
 #: Runs by organisation, operation and state, those that are not 0; the histogram's observations; deleted patients.
@@ -83,18 +81,8 @@ def follow_forever(
     following = Following(folder, source)
     if mistaken:
         commit_twice(following.ledger)
-    statements = 0
-
-    def count(connection: Any) -> None:
-        nonlocal statements
-        if "state.db" in str(connection.engine.url):
-            statements += 1
-            if statements == die_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
     if die_at is not None:
-        event.listen(Engine, "before_cursor_execute", lambda connection, *_: count(connection))
-        event.listen(Engine, "commit", count)
+        die_before(die_at)
     while True:
         published.send(totals(following.look()))
         if die_at is not None:

@@ -18,7 +18,6 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from rounds.cli import main
 from rounds.domain import Domain, Job
 from rounds.resources import Resources
 from rounds.sources import HttpSource
@@ -27,11 +26,11 @@ from rounds.syncs.commands import COMMANDS
 from rounds.syncs.config import Sync, SyncsSection
 from rounds.syncs.log import Record
 from rounds.syncs.reading import Reading
+from support.commands import Cli, command_line
 from support.databases import databases_for, sources_yaml
 from support.syncs import SyncTable
 from support.waiting import eventually
 
-Cli = Callable[..., tuple[int, str]]
 MakeTable = Callable[..., SyncTable]
 
 SECTION = "syncs: [{name: clinic, source: s}]\n"
@@ -58,18 +57,7 @@ def cli_of(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
     monkeypatch.setattr("rounds.cli.all_domains", lambda: [Syncs()])
 
     def of(source: Any, section: str = SECTION) -> Cli:
-        file = tmp_path / "rounds.yml"
-        file.write_text(sources_yaml({"s": source}) + section, encoding="utf-8")
-
-        def cli(*words: str) -> tuple[int, str]:
-            try:
-                code = main(["syncs", *words, f"--config.file={file}"])
-            except SystemExit as error:
-                code = int(error.code or 0)
-            out, err = capfd.readouterr()
-            return code, out + err if code else out
-
-        return cli
+        return command_line("syncs", sources_yaml({"s": source}) + section, tmp_path, capfd)
 
     return of
 

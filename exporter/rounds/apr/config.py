@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from rounds.fields import Duration, Integer, Model, SourceName, problem
+from rounds.fields import Duration, Integer, Model, SourceName, TimeZone
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise problem("should be a time zone such as America/Sao_Paulo")
-    return name
 
 
 class Labels(Model):
@@ -39,7 +33,7 @@ class AprSection(Model):
     """Time from one run to the next."""
     timeout: Duration = 30
     """Longest time that a run, and a statement of it, may take."""
-    time_zone: Annotated[str, AfterValidator(_zone)] = "America/Sao_Paulo"
+    time_zone: TimeZone = "America/Sao_Paulo"
     """The zone of business dates."""
     run_every: Duration = 86_400
     """On working days the pipeline runs at least this often."""

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
-from rounds.fields import Duration, Integer, Model, Name, SourceName, problem
+from rounds.fields import Duration, Integer, Model, Name, SourceName, TimeZone, problem
 from rounds.syncs.states import OPERATIONS, RUNNING_TOTALS
 
 #: Longest organisation that may be a label.
 LONGEST_ORGANIZATION = 128
 
 Text = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise problem("should be a time zone such as Australia/Melbourne")
-    return name
 
 
 class Columns(Model):
@@ -129,7 +123,7 @@ class Sync(Model):
     overlap: Annotated[Duration, Field(le=2 * 86_400)] = 4 * 3600
     """Rows are noticed though they begin this long before the newest one that is known: they may be committed late,
     or be written with a clock of another zone."""
-    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    time_zone: TimeZone = "UTC"
     """The zone of times that have none."""
     limits: Limits = Limits()
     """From when on something is told."""
