@@ -189,12 +189,12 @@ def age() -> str:
 
 
 def speed(*matchers: str) -> str:
-    """Patients stored in a second, as soon as one is.
+    """Patients stored in a second, since the run began to store.
 
-    Not the recorded series, whose window holds the time in which a run fetches too: most runs end before it is right.
+    Not the recorded series, whose window of minutes is longer than most runs and holds those before.
     """
-    stored = of("run_processed_records", *matchers, by=RUN)
-    return f"(deriv(({stored} > 0)[3m:5s]) > 0 and {stored})"
+    since = of("run_storing_timestamp_seconds", *matchers, by=RUN)
+    return f"({of('run_processed_records', *matchers, by=RUN)} / (time() - {since} > 0))"
 
 
 def remaining(*matchers: str) -> str:
@@ -215,7 +215,7 @@ def progress(*, stale: bool) -> Query:
     step = f"max by ({RUN}, step) ({series('run_step', SYNC)} == 1)"
     two_words = f'label_replace({step}, "doing", "{DOT}$1 $2", "step", "([a-z]+)_([a-z]+)")'
     left = remaining(SYNC)
-    began = f"(time() - {of('last_start_timestamp_seconds', SYNC, by=RUN)} and on ({RUN}) {runs})"
+    began = f"(time() - {of('run_oldest_start_timestamp_seconds', SYNC, by=RUN)})"
 
     def number(name: str, words: str, expr: str) -> str:
         # Its own label goes away again with the join.
@@ -677,8 +677,7 @@ def detail() -> Row:
                     Column("Left", remaining(*SELECTED), unit="s", decimals=0, width=90),
                     Column(
                         "Began",
-                        f"1000 * {of('last_start_timestamp_seconds', *SELECTED, by=RUN)}"
-                        f" and on ({RUN}) {of('run_progress_ratio', *SELECTED, by=RUN)}",
+                        f"1000 * {of('run_oldest_start_timestamp_seconds', *SELECTED, by=RUN)}",
                         unit="dateTimeFromNow",
                         width=150,
                     ),
@@ -758,11 +757,11 @@ def detail() -> Row:
                         width=80,
                     ),
                     *(
-                        Column(band, expr, unit="locale", decimals=0, width=92)
+                        Column(band, expr, unit="locale", decimals=0, width=104)
                         for band, expr in zip(BANDS, spans, strict=True)
                     ),
                 ],
-                (12, 9),
+                (14, 9),
                 no_value="No run has ended in this time",
                 sort=("Operation", False),
             ),
@@ -782,7 +781,7 @@ def detail() -> Row:
                         width=85,
                     ),
                 ],
-                (12, 9),
+                (10, 9),
                 rows=f"group by (sync, threshold) ({configured})",
                 no_value="No limit is known",
                 sort=("Limit", False),

@@ -139,7 +139,7 @@ def active(organization: str, operation: str, step: str, progress: float, *, sin
         run("run_step", 1, organization, operation, step=step),
         run("run_step", 0, organization, operation, step="completed"),
         run("run_progress_ratio", progress, organization, operation),
-        run("last_start_timestamp_seconds", AT - since, organization, operation),
+        run("run_oldest_start_timestamp_seconds", AT - since, organization, operation),
     ]
 
 
@@ -147,9 +147,11 @@ def stored(organization: str, *, each: int, total: int) -> list[dict[str, str]]:
     """Patients stored by a run in the last minute, so many in 15 s, and so many in all."""
     labels = {"sync": "cliniko", "organization": organization, "operation": FULL}
     zeros = AT // 15 - 4
+    since = [run("run_storing_timestamp_seconds", AT - 60, organization)] if each else []
     return [
         run("run_total_records", total, organization),
         {"series": _series("run_processed_records", labels), "values": f"0x{zeros - 1} 0+{each}x4"},
+        *since,
     ]
 
 
@@ -175,7 +177,7 @@ def drawn(tmp_path: Path, series: list[dict[str, str]], *, stale: bool = False) 
         (
             "storing_patients",
             [*stored("A", each=60, total=648), run("run_page", 7, "A"), run("run_pages", 7, "A")],
-            " · storing patients · 240 of 648 · 3.9/s · 2 min left",
+            " · storing patients · 240 of 648 · 4/s · 2 min left",
         ),
     ],
 )
@@ -193,7 +195,7 @@ def test_a_row_without_metadata_has_a_bar_too(tmp_path: Path) -> None:
         run("runs_active", 1, "A"),
     ]
     twice = [{**each, "series": each["series"].replace("{", '{instance="b",')} for each in series]
-    assert drawn(tmp_path, [*series, *twice]) == {f"A · {FULL} · 240 of 300 · 3.9/s · 16 s left": 0.8}
+    assert drawn(tmp_path, [*series, *twice]) == {f"A · {FULL} · 240 of 300 · 4/s · 15 s left": 0.8}
 
 
 def test_a_stale_run_is_a_bar_of_its_own_kind(tmp_path: Path) -> None:
@@ -213,13 +215,13 @@ def test_without_a_run_nothing_is_active(tmp_path: Path) -> None:
     assert panels[105]["fieldConfig"]["defaults"]["noValue"] == "No run is active"
 
 
-def test_speed_is_known_within_a_minute_and_not_after_the_end(tmp_path: Path) -> None:
-    """Four patients in a second; samples are 15 s apart and looked at every 5 s, hence a little less."""
+def test_speed_is_of_this_run_alone_and_not_known_after_its_end(tmp_path: Path) -> None:
+    """Four patients in a second."""
     series = [*stored("A", each=60, total=648), *stored("B", each=0, total=648)]
     labels = {"sync": "cliniko", "organization": "A", "operation": FULL}
-    assert evaluated(tmp_path, series, {f"round({syncs.speed(syncs.SYNC)}, 0.01)": [(labels, 3.93)]}) == ""
-    ended = {**series[1], "values": f"0x{AT // 15 - 7} 0+60x4 stale"}
-    assert evaluated(tmp_path, [ended], {syncs.speed(syncs.SYNC): [], syncs.remaining(syncs.SYNC): []}) == ""
+    assert evaluated(tmp_path, series, {syncs.speed(syncs.SYNC): [(labels, 4.0)]}) == ""
+    ended = [{**each, "values": f"{AT - 100}x{AT // 15 - 3} stale"} for each in series[1:3]]
+    assert evaluated(tmp_path, ended, {syncs.speed(syncs.SYNC): [], syncs.remaining(syncs.SYNC): []}) == ""
 
 
 def _dashboard() -> dict[str, Any]:

@@ -338,3 +338,19 @@ def test_the_last_progress_is_when_something_changed(log: MemoryLog, watch: Watc
         "a document that is not there for a moment"
     )
     assert watch.look().one("run_step", step="fetching_patients") == 1
+
+
+def test_the_time_of_storing_is_of_this_run_and_known_only_if_its_beginning_was_seen(
+    log: MemoryLog, watch: Watch
+) -> None:
+    run = log.put(metadata={"step": "fetching_patients", "current_page": 1})
+    watch.look()
+    log.change(run, metadata={"step": "storing_patients", "patients_processed": 0, "total_patients": 650})
+    assert watch.look().one("run_storing_timestamp_seconds") is None
+    idle = log.clock
+    for stored in (65, 130):
+        log.change(run, metadata={"step": "storing_patients", "patients_processed": stored, "total_patients": 650})
+        assert watch.look().one("run_storing_timestamp_seconds") == idle
+    log.complete(run)
+    log.put(metadata={"step": "storing_patients", "patients_processed": 65, "total_patients": 650})
+    assert watch.look().one("run_storing_timestamp_seconds") is None

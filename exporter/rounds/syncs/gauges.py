@@ -160,6 +160,7 @@ class Gauges:
         yield each(metrics.PROCESSED_RECORDS, lambda _, point: point.live.processed)
         yield each(metrics.PAGE, lambda _, point: point.live.page)
         yield each(metrics.PAGES, lambda _, point: point.live.pages)
+        yield each(metrics.STORING, lambda _, point: point.storing_since)
         yield each(metrics.LAST_PROGRESS, lambda _, point: point.changed)
 
     def _expected_intervals(self) -> Family:

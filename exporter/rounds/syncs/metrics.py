@@ -91,6 +91,12 @@ PROCESSED_RECORDS = _metric(
 )
 PAGE = _metric("run_page", "gauge", "The page that the newest active run has fetched.", _RUN)
 PAGES = _metric("run_pages", "gauge", "Pages that the newest active run fetches, where they are known.", _RUN)
+STORING = _metric(
+    "run_storing_timestamp_seconds",
+    "gauge",
+    "When the newest active run was last seen to have stored nothing, once it stores. Absent where that was not seen.",
+    _RUN,
+)
 LAST_PROGRESS = _metric(
     "run_last_progress_timestamp_seconds",
     "gauge",
@@ -187,6 +193,6 @@ SCHEMA_PROBLEM = _metric(
 CATALOGUE = (
     LAST_STATE, LAST_START, LAST_END, LAST_SUCCESS, LAST_DURATION, LAST_RECORDS, FIRST_SEEN, EXPECTED_INTERVAL,
     ACTIVE, OLDEST_START, STALE, ORPHANED, PROGRESS, REPORTED_PROGRESS, STEP, TOTAL_RECORDS, PROCESSED_RECORDS, PAGE,
-    PAGES, LAST_PROGRESS, RUNS, RECORDS, DELETED, FAILURES, DURATION, REJECTED, FOUND, PREVIOUS_FOUND, LAST_DELETION,
-    LAST_DELETED, LAST_DELETED_RATIO, THRESHOLD, SHARE, DELETED_THRESHOLD, ORGANIZATIONS, SCHEMA_PROBLEM,
+    PAGES, STORING, LAST_PROGRESS, RUNS, RECORDS, DELETED, FAILURES, DURATION, REJECTED, FOUND, PREVIOUS_FOUND,
+    LAST_DELETION, LAST_DELETED, LAST_DELETED_RATIO, THRESHOLD, SHARE, DELETED_THRESHOLD, ORGANIZATIONS, SCHEMA_PROBLEM,
 )  # fmt: skip

@@ -19,11 +19,19 @@ class Point:
         ratio: the part of the whole that is done.
         changed: when step, page or records were last seen to change, in Unix seconds.
         live: what it says; what only an earlier step said is kept.
+        idle: when it was last seen to have stored nothing, in Unix seconds; None where it had stored something already
+            when it was seen first.
     """
 
     ratio: float
     changed: float
     live: Live
+    idle: float | None = None
+
+    @property
+    def storing_since(self) -> float | None:
+        """When it began to store, at the latest a look before; None while it does not, or where that is not known."""
+        return self.idle if self.live.processed else None
 
 
 class Progress:
@@ -55,11 +63,12 @@ def _next(run: Run, now: float, expected: int | None, before: Point | None) -> P
     done, of = _part(live, expected)
     ratio = progress(live.step, done, of)
     if before is None:
-        return Point(ratio or 0.0, run.said if run.started is None else max(run.started, run.said), live)
+        changed = run.said if run.started is None else max(run.started, run.said)
+        return Point(ratio or 0.0, changed, live, None if live.processed else now)
     old = before.live
     if live.step is None and old.step is not None:
         # The document was cleared or cannot be read at this moment; the columns alone would mislead.
-        return Point(before.ratio, before.changed, old)
+        return Point(before.ratio, before.changed, old, before.idle)
     kept = Live(
         live.step,
         live.reported,
@@ -69,7 +78,8 @@ def _next(run: Run, now: float, expected: int | None, before: Point | None) -> P
         old.processed if live.processed is None else live.processed,
     )
     changed = (kept.step, kept.page, kept.processed) != (old.step, old.page, old.processed)
-    return Point(max(ratio or 0.0, before.ratio), now if changed else before.changed, kept)
+    idle = before.idle if kept.processed else now
+    return Point(max(ratio or 0.0, before.ratio), now if changed else before.changed, kept, idle)
 
 
 def _part(live: Live, expected: int | None) -> tuple[float | None, float | None]:
