@@ -41,7 +41,9 @@ def track_status_changes(session: Database, target_date: date, source: str = "SY
             f"SELECT MAX(l.id) FROM apr_status_history AS l WHERE {_of_proposal(work)} AND (l.RAMO IS NULL"
             f" OR {work.same('l.RAMO', 'v.RAMO')}){work.locked})"
             " WHERE v.DATA = :day AND v.update_count > 0 AND v.STATUS IS NOT NULL"
-            f" AND (h.id IS NULL OR {work.differs('h.NEW_STATUS', 'v.STATUS')})",
+            # The joined row too must be the one that was waited for: with READ COMMITTED it would be looked for as of
+            # before, and not be there.
+            f" AND (h.id IS NULL OR {work.differs('h.NEW_STATUS', 'v.STATUS')}){work.locked}",
             day=target_date.isoformat(),
             source=source,
         ).rowcount
