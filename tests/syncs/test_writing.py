@@ -254,22 +254,33 @@ def test_progress_never_falls(of_kind: Log, monkeypatch: pytest.MonkeyPatch) -> 
         while not over.is_set():
             seen.extend(row.metadata["progress_percent"] for row in of_kind.rows())
 
+    def shown(above: float) -> float:
+        """What is seen once it is more than this."""
+        assert eventually(lambda: bool(seen) and seen[-1] > above)
+        return seen[-1]
+
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look)
-        with of_kind.run() as run:
-            run.step("fetching_patients")
-            for page in range(1, 14):
-                run.page(page, of=13, loaded=page * 50)
-                time.sleep(0.02)
-            run.found(648)
-            for number in range(648):
-                run.stored()
-                if number == 300:
-                    run.found(700)  # a later count
-                    run.step("fetching_patients")
-                    run.step("storing_patients")
-                time.sleep(0.0005)
-        over.set()
+        try:
+            with of_kind.run() as run:
+                run.step("fetching_patients")
+                percent = 5.0
+                for page in range(1, 14):
+                    run.page(page, of=13, loaded=page * 50)
+                    if page in (5, 10):
+                        percent = shown(percent)
+                run.found(648)
+                percent = 50.0
+                for number in range(648):
+                    run.stored()
+                    if number == 300:
+                        run.found(700)  # a later count
+                        run.step("fetching_patients")
+                        run.step("storing_patients")
+                    if number in (149, 299, 449, 599):
+                        percent = shown(percent)
+        finally:
+            over.set()
         looking.result()
     seen.extend(row.metadata["progress_percent"] for row in of_kind.rows())
     assert seen == sorted(seen)
