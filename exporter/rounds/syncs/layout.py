@@ -5,7 +5,6 @@ Asked of the database's own catalogue, which takes a few milliseconds however la
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import ClassVar, Literal, TypeAlias
 from rounds.databases.session import Row, Session
 from rounds.errors import CollectorError
 from rounds.syncs.config import Columns, Sync
+from rounds.syncs.naming import parts_of
 
 #: Without these a row says nothing.
 REQUIRED = ("id", "started_at", "status", "operation_type")
@@ -33,8 +33,6 @@ Storage: TypeAlias = Literal["aware", "naive", "number", "text", "any"]
 
 #: Characters that every kind takes for an index's name, if they take bytes of UTF-8 too.
 _LONGEST_NAME = 60
-
-_PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
 
 @dataclass(frozen=True)
@@ -295,8 +293,8 @@ def _unfit(sync: Sync, what: str, remedy: str) -> CollectorError:
 
 
 def _parts(sync: Sync) -> tuple[str, ...]:
-    """The parts of the table's name; double quotes keep a point in a part."""
-    parts = tuple(match[1].replace('""', '"') if match[1] else match[2].strip() for match in _PART.finditer(sync.table))
+    """The parts of the table's name."""
+    parts = tuple(parts_of(sync.table))
     if not 1 <= len(parts) <= 2:  # noqa: PLR2004  # a schema and a name
         raise _unfit(sync, "this is no name of a table with at most a schema before it", "check table")
     return parts

@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, text
 
+from rounds.syncs.naming import parts_of
+
 #: What gives the columns of a table and their types, in one statement.
 _COLUMNS = {
     "postgresql": "SELECT a.attname, t.typname FROM pg_catalog.pg_attribute AS a"
@@ -24,8 +26,6 @@ _COLUMNS = {
 _NEEDED = ("id", "started_at", "status")
 #: What does not change.
 _FIXED = ("organization_id", "operation_type", "source_system")
-#: A part of a table's name; double quotes keep a point in it.
-_PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 _NUMBER = re.compile("int|serial|numeric|decimal")
 #: Columns round times: a row is looked for among those that began so near.
 _ROUNDED = timedelta(seconds=1)
@@ -49,7 +49,7 @@ class Table:
     def __init__(self, connection: Connection, name: str) -> None:
         kind = connection.dialect.name
         self.kind = "mysql" if kind == "mariadb" else kind
-        parts = _parts(name) if self.kind == "postgresql" else [name]
+        parts = parts_of(name) if self.kind == "postgresql" else [name]
         quote = "`" if self.kind == "mysql" else '"'
         quoted = ".".join(quote + part.replace(quote, 2 * quote) + quote for part in parts)
         given = {"quoted": quoted} if self.kind == "postgresql" else {"name": name}
@@ -153,7 +153,3 @@ class Table:
             return value.timestamp() if declared == "timestamp" else value.replace(tzinfo=None)
         # SQLite keeps what it is given; declared types are for those who read.
         return value.replace(tzinfo=None).isoformat(" ", "microseconds")
-
-
-def _parts(name: str) -> list[str]:
-    return [match[1].replace('""', '"') if match[1] else match[2].strip() for match in _PART.finditer(name)]
