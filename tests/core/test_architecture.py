@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,24 @@ def test_dependencies_run_one_way(file: Path) -> None:
         return
     forbidden = (DOMAINS | ABOVE_DOMAINS | {"demo"}) - {part}
     assert not [name for name in imports(file) if name.partition(".")[0] in forbidden]
+
+
+#: What an application imports, besides the standard library: each of these only where it is used.
+LIBRARY_MAY_IMPORT = {"prometheus_client", "psutil", "sentry_sdk"}
+LIBRARY = [file for part in ("app", "health", "report") for file in sorted((PACKAGE / "emr" / part).rglob("*.py"))]
+LIBRARY += [PACKAGE / "emr" / name for name in ("__init__.py", "names.py", "layout.py")]
+
+
+@pytest.mark.parametrize("file", LIBRARY, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_the_library_of_emr_needs_the_standard_library_alone(file: Path) -> None:
+    allowed = sys.stdlib_module_names | LIBRARY_MAY_IMPORT
+    own = ("emr.app", "emr.health", "emr.report", "emr.names", "emr.layout")
+    assert not [name for name in imports(file) if not name.startswith(own)]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} - allowed
+        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("rounds."):
+            assert (node.module or "").split(".")[0] in allowed
 
 
 def test_a_metric_is_declared_once_and_named_as_the_field_names_metrics() -> None:

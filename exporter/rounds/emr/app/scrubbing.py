@@ -1,0 +1,30 @@
+"""What may be written down about a call, an error or an alert: names that were allowed, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+
+class Scrubber:
+    """Lets tags with allowed keys pass, as short texts; keeps messages back unless they were opted in.
+
+    An exception of its own becomes "nothing passes": it never reaches the application.
+    """
+
+    def __init__(self, keys: frozenset[str] = frozenset(), *, messages: bool = False) -> None:
+        self.keys = keys
+        self.messages = messages
+
+    @classmethod
+    def allow(cls, *keys: str, messages: bool = False) -> Self:
+        """Tags with these keys may be stored, and messages where ``messages`` is said."""
+        return cls(frozenset(keys), messages=messages)
+
+    def tags(self, tags: Mapping[str, object] | None) -> dict[str, str]:
+        """What of them may be stored."""
+        raise NotImplementedError
+
+    def message(self, text: object) -> str | None:
+        """The text where messages were opted in, else None."""
+        raise NotImplementedError

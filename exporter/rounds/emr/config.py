@@ -1,0 +1,196 @@
+"""The section ``emr``: which applications are watched, by their stores and by checks of what they need."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from rounds.emr.names import GAUGES
+from rounds.fields import Duration, FilePath, HttpUrl, Integer, Model, Name, SourceName, TimeZone, problem
+
+Text = Annotated[str, Field(min_length=1, max_length=100)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+Bytes = Annotated[Integer, Field(ge=0)]
+
+#: 1024³ bytes, as the existing program counts.
+GIBIBYTE = 1024**3
+
+
+class Names(Model):
+    """Which names, given by the application's code, have series of their own. All others are counted as ``_other``."""
+
+    only: list[Text] | None = None
+    """Exactly these."""
+    max: Annotated[Integer, Field(ge=0, le=500)] = 50
+    """Without a list: so many, the first that are seen."""
+
+
+class Operations(Names):
+    """Operations of the application."""
+
+    slow_after: Duration = 1
+    """An operation that takes longer is slow."""
+    slow: dict[Text, Duration] = {}
+    """The same for single operations, such as ``llm_response: 30s``. The library knows thresholds of its own, which
+    hold for what it counts."""
+
+
+class _Check(Model):
+    interval: Duration = 30
+    """Time from one run of the check to the next."""
+    timeout: Duration = 5
+    """Longest time that it may take; what takes longer is as the check says."""
+
+
+class DatabaseCheck(_Check):
+    """A SQLite database of the application: whether it can be opened and read, quickly, and is sound."""
+
+    path: FilePath
+    slow_after: Duration = 1
+    """An answer that takes longer is degraded."""
+    integrity_every: Duration = 86_400
+    """Time from one look at all its pages to the next."""
+    integrity_timeout: Duration = 60
+    """Longest time that such a look may take."""
+
+
+class LlmCheck(_Check):
+    """A language model behind Ollama's HTTP API."""
+
+    url: HttpUrl = "http://localhost:11434"
+    model: Text | None = None
+    """The model that must be installed, exactly, such as ``qwen2.5:7b``."""
+    generate_every: Duration | None = None
+    """Also let the model say one word this often: it finds a server that answers but does not generate, and loads the
+    model into memory."""
+    generate_timeout: Duration = 60
+    """Longest time that this may take."""
+
+
+class DiskCheck(_Check):
+    """The disk that the application writes to."""
+
+    path: FilePath
+    """A folder on it."""
+    unhealthy_free_bytes: Bytes = GIBIBYTE
+    degraded_free_bytes: Bytes = 5 * GIBIBYTE
+    degraded_used_ratio: Ratio = 0.9
+
+
+class MemoryCheck(_Check):
+    """The computer's memory."""
+
+    unhealthy_available_bytes: Bytes = GIBIBYTE // 2
+    degraded_available_bytes: Bytes = 2 * GIBIBYTE
+    degraded_used_ratio: Ratio = 0.9
+
+
+class BackupCheck(_Check):
+    """The newest backup: of the files in a folder, by their manifests, or by a table of backups in SQLite."""
+
+    name: Name = "backup"
+    """What it is called in metrics, where there are several."""
+    folder: FilePath | None = None
+    """A folder with files or folders of backups."""
+    pattern: Text = "backup_*"
+    """Which of them: a shell's pattern. A time in the name (``2026-01-31_18-00-00``) or a manifest's ``created_at``
+    is the backup's, else the file's own."""
+    table: FilePath | None = None
+    """Instead of a folder: a SQLite file with the table ``backups`` (timestamp, status, size_bytes)."""
+    status: Text = "completed"
+    """The status that a good backup has there."""
+    time_zone: TimeZone | None = None
+    """The zone of its times; the application's when absent."""
+    max_age: Duration = 86_400
+    """An older one is degraded."""
+    interval: Duration = 300
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.folder is None) is (self.table is None):
+            raise problem("needs one of folder and table")
+        return self
+
+
+class Checks(Model):
+    """Checks of what the application needs; those that are absent are not made."""
+
+    database: DatabaseCheck | None = None
+    llm: LlmCheck | None = None
+    disk: DiskCheck | None = None
+    memory: MemoryCheck | None = None
+    backup: list[BackupCheck] | BackupCheck | None = None
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        seen: set[str] = set()
+        for index, backup in enumerate(self.backups):
+            if backup.name in seen:
+                raise problem("is the name of another one", "backup", index, "name")
+            seen.add(backup.name)
+        return self
+
+    @property
+    def backups(self) -> list[BackupCheck]:
+        """All of them."""
+        if self.backup is None:
+            return []
+        return self.backup if isinstance(self.backup, list) else [self.backup]
+
+
+class Score(Model):
+    """What is taken from 100 points. For people to look at; no rule uses it."""
+
+    unhealthy: Annotated[Integer, Field(ge=0, le=100)] = 50
+    degraded: Annotated[Integer, Field(ge=0, le=100)] = 20
+    """Instead, where the worst check is degraded."""
+    errors: Annotated[Integer, Field(ge=0, le=100)] = 10
+    """With more than ``errors_per_hour`` in the last 24 hours."""
+    slow_operations: Annotated[Integer, Field(ge=0, le=100)] = 10
+    """With more than ``slow_per_hour`` in the last hour."""
+    memory: Annotated[Integer, Field(ge=0, le=100)] = 10
+    """With more of the computer's memory in use than the memory check's ``degraded_used_ratio``."""
+    errors_per_hour: Annotated[float, Field(ge=0)] = 1
+    slow_per_hour: Annotated[Integer, Field(ge=0)] = 10
+
+
+class App(Model):
+    """An application that is watched."""
+
+    name: Name
+    """What it is called in metrics and messages."""
+    source: Annotated[str, SourceName("sqlite")]
+    """Its store: the library's file, an existing ``monitoring.db``, or one file with both."""
+    time_zone: TimeZone | None = None
+    """The zone of times in an existing ``monitoring.db``. When absent, it is found from each row's ``created_at``."""
+    interval: Duration = 15
+    """Time from one look at the store to the next."""
+    timeout: Duration = 10
+    """Longest time that a look, and a statement of it, may take."""
+    integrity_every: Duration = 86_400
+    """Time from one look at all pages of the store to the next."""
+    operations: Operations = Operations()
+    """Operations that become labels, and from when on they are slow."""
+    events: Names = Names()
+    """Events that become labels, such as patients_created."""
+    error_types: Names = Names()
+    """Kinds of exceptions that become labels."""
+    gauges: list[Text] = list(GAUGES)
+    """Gauges of the application that are exported."""
+    checks: Checks = Checks()
+    """Checks of what the application needs."""
+    score: Score = Score()
+    """What the health score is made of."""
+
+
+def _distinct(apps: list[App]) -> list[App]:
+    seen: set[str] = set()
+    for index, app in enumerate(apps):
+        if app.name in seen:
+            raise problem("is the name of another one", index, "name")
+        seen.add(app.name)
+    return apps
+
+
+EmrSection = Annotated[list[App], AfterValidator(_distinct)]
