@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS rounds_run (
   cpu_seconds REAL
 )"""
 
-#: What only grows, by the metric's name without ``rounds_emr_`` and its labels without ``app``, as a JSON list of texts.
+#: What only grows, by the metric's name without ``rounds_emr_`` and its labels without ``app``, a JSON list of texts.
 #: A histogram is ``NAME_bucket`` (with the bound as its last label, not cumulative) and ``NAME_sum``.
 COUNTER = """
 CREATE TABLE IF NOT EXISTS rounds_counter (

@@ -46,7 +46,7 @@ SLOW_THRESHOLD = _metric(
 RETRIES_TOTAL = _metric(
     "retries_total",
     "counter",
-    "Attempts that failed, operations that succeeded behind one, and those whose last attempt failed. Kept in the ledger.",
+    "Attempts that failed, operations that succeeded behind one, and those that failed at last. Kept in the ledger.",
     ("operation", "outcome"),
     values=(("outcome", RETRIES),),
 )
