@@ -10,8 +10,6 @@ import functools
 import unicodedata
 from typing import Literal
 
-from rounds.apr.metrics import FINAL_STATUSES
-
 #: A status that contains this waits for somebody.
 _WAITING = ("aguardando", "aguardando")
 #: Whole statuses, normalised, and their buckets.
@@ -43,11 +41,6 @@ def bucket_of(status: str | None) -> str:
     """The bucket of a status, one of ``rounds.apr.metrics.STATUSES``; ``other`` for none."""
     text = normalised(status or "")
     return _WAITING[1] if _WAITING[0] in text else _EXACT.get(text, _OTHER)
-
-
-def is_final(status: str | None) -> bool:
-    """Whether a proposal in this status moves no more."""
-    return bucket_of(status) in FINAL_STATUSES
 
 
 def bucket_sql(column: str, kind: Literal["mariadb", "sqlite"]) -> str:
