@@ -7,16 +7,19 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from rounds.apr.tables import INVALID_RECORDS, MARKS, METADATA
 from rounds.apr.writing.failures import WriteFailed, described, is_deadlock
 
-Database = Session | Connection
+if TYPE_CHECKING:
+    # The exporter has no use for SQLAlchemy's orm, which takes 5 MiB of memory.
+    from sqlalchemy.orm import Session
+
+Database: TypeAlias = "Session | Connection"
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
@@ -170,7 +173,7 @@ def persistent(write: Callable[Given, Result]) -> Callable[Given, Result]:
 
 def _idle(database: Database) -> bool:
     """Whether nothing is under way on a session."""
-    pending = isinstance(database, Session) and bool(database.new or database.dirty or database.deleted)
+    pending = not isinstance(database, Connection) and bool(database.new or database.dirty or database.deleted)
     return not pending and not database.in_transaction()
 
 
@@ -193,7 +196,7 @@ def looking(database: Database) -> Iterator[Work]:
 
 
 def _connection(database: Database) -> Connection:
-    if isinstance(database, Session):
-        database.flush()
-        return database.connection()
-    return database
+    if isinstance(database, Connection):
+        return database
+    database.flush()
+    return database.connection()
