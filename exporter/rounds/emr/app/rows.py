@@ -112,13 +112,9 @@ def _put_groups(
     connection: sqlite3.Connection, groups: dict[str, Group], version: str, insert: Insert
 ) -> tuple[int, int]:
     """How many of them had never been seen, and how many were left out."""
-    known = 0
-    for piece in _pieces([(fingerprint,) for fingerprint in groups]):
-        (found,) = connection.execute(
-            f"SELECT count(*) FROM rounds_error_group WHERE fingerprint IN ({', '.join('?' * len(piece))})",
-            [fingerprint for (fingerprint,) in piece],
-        ).fetchone()
-        known += found
+    if not groups:
+        return 0, 0
+    before = _groups(connection)
     rows = [
         (fingerprint, g.error_type, g.culprit, g.trace, g.message, g.first, g.last, g.slots.total(), version)
         for fingerprint, g in groups.items()
@@ -126,7 +122,12 @@ def _put_groups(
     lost = insert(connection, _GROUP, rows)
     slots = [(slot, fingerprint, count) for fingerprint, g in groups.items() for slot, count in g.slots.items()]
     insert(connection, _SLOT, slots)
-    return max(0, len(groups) - known - lost), lost
+    return _groups(connection) - before, lost
+
+
+def _groups(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute("SELECT count(*) FROM rounds_error_group").fetchone()
+    return int(number)
 
 
 def _pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
