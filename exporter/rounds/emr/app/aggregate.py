@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rounds.emr import names
-from rounds.emr.app.batch import Batch, Group, Labels, dropped
+from rounds.emr.app.batch import Alert, Batch, Group, Labels, dropped
 from rounds.emr.app.errors import Portraits
 from rounds.emr.app.instruments import Count as Counted
 from rounds.emr.app.instruments import Gauge, amount
@@ -148,7 +148,10 @@ class Aggregate:
             batch.counters["events_total", (self._names["event"](count.name),)] += value  # type: ignore[assignment]
 
     def _alert(self, batch: Batch, record: Record) -> None:
-        batch.alerts.append(record[1])
+        alert: Alert = record[1]
+        batch.alerts.append(alert)
+        for channel in alert.channels or ("none",):
+            batch.counters["alerts_total", (alert.severity, channel)] += 1
 
 
 class _Names:
