@@ -360,6 +360,8 @@ class Monitor:
             # What the desktop takes its time for must not cost what is to be stored.
             self._alerts.settle(timeout / 2)
             self._alerts.abandon()
+            if self._lookout is not None:
+                self._lookout.last_words(end - perf_counter())
             self.writer.close(end - perf_counter())
         if self._lookout is not None:
             self._lookout.settle(end - perf_counter())
