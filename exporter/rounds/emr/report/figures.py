@@ -20,7 +20,7 @@ class Sample(NamedTuple):
     """Something that was recorded, or several of them put together."""
 
     at: float
-    count: int
+    times: int
     total: float
     low: float
     high: float
@@ -63,7 +63,7 @@ def summary(samples: Iterable[Sample]) -> dict[str, float]:
     for sample in samples:
         low = sample.low if not count else min(low, sample.low)
         high = sample.high if not count else max(high, sample.high)
-        count += sample.count
+        count += sample.times
         total += sample.total
     return {"count": count, "sum": total, "mean": total / count if count else 0.0, "min": low, "max": high}
 

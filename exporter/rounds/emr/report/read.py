@@ -26,7 +26,7 @@ def read(path: Path | str, since: float, zone: tzinfo | None = None) -> Facts:
     with reading(path) as connection:
         there = tables(connection)
         own.add(facts, connection, there, since)
-        existing.add(facts, connection, there, since, zone)
+        existing.add(facts, connection, since, zone)
     facts.alerts = sorted(facts.alerts, key=lambda alert: alert.at, reverse=True)[:ALERTS]
     facts.crashes = sorted(facts.crashes, key=lambda crash: crash.at, reverse=True)[:CRASHES]
     return facts
