@@ -33,6 +33,10 @@ ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value"""
 _GAUGE = """
 INSERT INTO rounds_gauge (name, value, at) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"""
+_SAMPLE = """
+INSERT INTO rounds_sample (slot, kind, name, count, sum, min, max) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (slot, kind, name) DO UPDATE SET count = count + excluded.count, sum = sum + excluded.sum,
+  min = min(min, excluded.min), max = max(max, excluded.max)"""
 _TIMING = "INSERT INTO rounds_timing (at, operation, seconds, outcome) VALUES (?, ?, ?, ?)"
 _NEW_GROUP = """
 INSERT INTO rounds_error_group
@@ -193,6 +197,9 @@ class Store:
                 lost += count
         lost += insert(connection, _TIMING, batch.timings)
         lost += insert(connection, _GAUGE, [(name, *gauge) for name, gauge in batch.gauges.items()])
+        lost += insert(
+            connection, _SAMPLE, [(*slot, s.count, s.sum, s.min, s.max) for slot, s in batch.samples.items()]
+        )
         lost += insert(
             connection,
             _ALERT,
