@@ -80,7 +80,9 @@ class Aggregate:
         for name, gauge in list(self._gauges.items()):
             value = gauge.changed()
             if value is not None:
-                batch.gauges[self._names["gauge"](name)] = (value, now)
+                label = self._names["gauge"](name)
+                batch.gauges[label] = (value, now)
+                batch.sample(now, "gauge", label, value)
 
     def add(self, records: Iterable[Record], batch: Batch) -> None:
         """Add records to a batch. One that makes no sense is counted as dropped."""
@@ -150,7 +152,9 @@ class Aggregate:
         if value is None or value < 0:
             batch.counters[_DROPPED_ERROR] += 1
         else:
-            batch.counters["events_total", (self._names["event"](count.name),)] += value  # type: ignore[assignment]
+            label = self._names["event"](count.name)
+            batch.counters["events_total", (label,)] += value  # type: ignore[assignment]
+            batch.sample(self._clock(), "count", label, value)
 
     def _alert(self, batch: Batch, alert: Alert) -> None:
         batch.alerts.append(alert)
