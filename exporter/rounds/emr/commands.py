@@ -6,7 +6,7 @@ import argparse
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from rounds.commands import Command
 from rounds.databases.sqlite import fault
-from rounds.emr.app.cleaning import Cleaned, clean
+from rounds.emr.app.retention import remove_older
 from rounds.emr.config import App
 from rounds.emr.health.result import Health
 from rounds.emr.report.build import Slow, build, since
@@ -89,18 +89,21 @@ def _report(options: argparse.Namespace, section: Any, resources: Resources) -> 
 def _cleanup(options: argparse.Namespace, section: Any, resources: Resources) -> int:
     for app in _chosen(options, section):
         with _store(app, resources) as path:
-            cleaned = clean(path, options.days, zone=_zone(app), dry_run=options.dry_run)
-        print(f"{app.name}: {_told(cleaned, options)}")
+            before = path.stat().st_size
+            removed = remove_older(path, options.days, dry_run=options.dry_run)
+            freed = before - path.stat().st_size
+        print(f"{app.name}: {_told(removed, freed, options)}")
     return 0
 
 
-def _told(cleaned: Cleaned, options: argparse.Namespace) -> str:
-    if not cleaned.total:
+def _told(removed: Mapping[str, int], freed: int, options: argparse.Namespace) -> str:
+    rows = sum(removed.values())
+    if not rows:
         return f"nothing is older than {options.days} days"
-    tables = ", ".join(f"{table} {count}" for table, count in cleaned.rows.items() if count)
+    tables = ", ".join(f"{table} {count}" for table, count in removed.items() if count)
     if options.dry_run:
-        return f"would remove {cleaned.total} rows: {tables}"
-    return f"removed {cleaned.total} rows: {tables}; the file shrank by {cleaned.freed / _MEGABYTE:.1f} MB"
+        return f"would remove {rows} rows: {tables}"
+    return f"removed {rows} rows: {tables}; the file shrank by {max(0, freed) / _MEGABYTE:.1f} MB"
 
 
 def _days(text: str) -> int:

@@ -1,0 +1,88 @@
+"""Decorators that are applied before there is a monitor: they begin to measure once there is one."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from rounds.emr.app.wrapping import Watch
+
+if TYPE_CHECKING:
+    from rounds.emr.app.system import MonitoringSystem
+
+
+#: A set of weak references may not be read while something is added to it.
+_guard = threading.Lock()
+#: Those of decorated functions that are still there.
+_watches: weakref.WeakSet[LateWatch] = weakref.WeakSet()
+
+
+class Current:
+    """The system that is in use, of which there is one in a process at most."""
+
+    __slots__ = ("system",)
+
+    def __init__(self) -> None:
+        self.system: MonitoringSystem | None = None
+
+    def use(self, system: MonitoringSystem | None) -> None:
+        """From now on it is this one."""
+        self.system = system
+        with _guard:
+            watches = list(_watches)
+        for watch in watches:
+            watch.bind()
+
+    def leave(self, system: MonitoringSystem) -> None:
+        """It is not this one any more."""
+        if self.system is system:
+            self.use(None)
+
+
+#: What every decorator asks.
+current = Current()
+
+
+class LateWatch:
+    """Tells the watch of the system that is in use; nobody while there is none.
+
+    Args:
+        make: makes a watch for a system. Called once for each, so that counters are known before they grow.
+    """
+
+    __slots__ = ("__weakref__", "_make", "_watch")
+
+    def __init__(self, make: Callable[[MonitoringSystem], Watch]) -> None:
+        self._make = make
+        self._watch: Watch | None = None
+        with _guard:
+            _watches.add(self)
+        self.bind()
+
+    def bind(self) -> None:
+        """Take the system that is in use."""
+        system = current.system
+        try:
+            self._watch = None if system is None else self._make(system)
+        except Exception:
+            self._watch = None
+
+    def begin(self) -> float:
+        """A call begins."""
+        watch = self._watch
+        return perf_counter() if watch is None else watch.begin()
+
+    def ok(self, begin: float, result: object) -> None:
+        """It gave a result."""
+        watch = self._watch
+        if watch is not None:
+            watch.ok(begin, result)
+
+    def failed(self, begin: float, error: BaseException) -> None:
+        """It raised this."""
+        watch = self._watch
+        if watch is not None:
+            watch.failed(begin, error)
