@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rounds.emr.app.wrapping import Watch
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from rounds.emr.app.system import MonitoringSystem
 
 
+T = TypeVar("T")
+
 #: A set of weak references may not be read while something is added to it.
 _guard = threading.Lock()
 #: Those of decorated functions that are still there.
-_watches: weakref.WeakSet[LateWatch] = weakref.WeakSet()
+_all: weakref.WeakSet[Late[Any]] = weakref.WeakSet()
 
 
 class Current:
@@ -32,9 +34,9 @@ class Current:
         """From now on it is this one."""
         self.system = system
         with _guard:
-            watches = list(_watches)
-        for watch in watches:
-            watch.bind()
+            everything = list(_all)
+        for late in everything:
+            late.bind()
 
     def leave(self, system: MonitoringSystem) -> None:
         """It is not this one any more."""
@@ -46,43 +48,49 @@ class Current:
 current = Current()
 
 
-class LateWatch:
-    """Tells the watch of the system that is in use; nobody while there is none.
+class Late(Generic[T]):
+    """What a decorated function tells, of the system that is in use; None while there is none.
 
     Args:
-        make: makes a watch for a system. Called once for each, so that counters are known before they grow.
+        make: makes it for a system. Called once for each, so that counters are known before they grow.
     """
 
-    __slots__ = ("__weakref__", "_make", "_watch")
+    __slots__ = ("__weakref__", "_make", "made")
 
-    def __init__(self, make: Callable[[MonitoringSystem], Watch]) -> None:
+    def __init__(self, make: Callable[[MonitoringSystem], T]) -> None:
         self._make = make
-        self._watch: Watch | None = None
+        self.made: T | None = None
         with _guard:
-            _watches.add(self)
+            _all.add(self)
         self.bind()
 
     def bind(self) -> None:
         """Take the system that is in use."""
         system = current.system
         try:
-            self._watch = None if system is None else self._make(system)
+            self.made = None if system is None else self._make(system)
         except Exception:
-            self._watch = None
+            self.made = None
+
+
+class LateWatch(Late[Watch]):
+    """Is told of a decorated function's calls."""
+
+    __slots__ = ()
 
     def begin(self) -> float:
         """A call begins."""
-        watch = self._watch
+        watch = self.made
         return perf_counter() if watch is None else watch.begin()
 
     def ok(self, begin: float, result: object) -> None:
         """It gave a result."""
-        watch = self._watch
+        watch = self.made
         if watch is not None:
             watch.ok(begin, result)
 
     def failed(self, begin: float, error: BaseException) -> None:
         """It raised this."""
-        watch = self._watch
+        watch = self.made
         if watch is not None:
             watch.failed(begin, error)
