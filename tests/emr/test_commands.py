@@ -96,6 +96,20 @@ def test_the_report_as_json(store: ExistingStore, tmp_path: Path, cli_of: Callab
     assert json.loads(said)["performance"]["total_operations"] == 1
 
 
+def test_checks_are_made_for_the_report(store: ExistingStore, tmp_path: Path, cli_of: Callable[..., Cli]) -> None:
+    checks = f"""checks:
+      database: {{path: {tmp_path / "clinic.db"}}}
+      disk: {{path: {tmp_path}, unhealthy_free_bytes: 0, degraded_free_bytes: 0, degraded_used_ratio: 1}}
+      backup: {{folder: {tmp_path}}}
+"""
+    cli = cli_of({"s": store.source}, f"emr:\n  - name: clinic\n    source: s\n    {checks}")
+    health = json.loads(cli("report", "--format=json", "--app=clinic")[1])["health"]
+    states = {service["service"]: service["status"] for service in health["services"]}
+    assert states == {"database": "unhealthy", "disk": "healthy", "backup": "degraded"}
+    assert health["overall_status"] == "unhealthy"
+    assert "  database: unhealthy (the file is not there)\n" in cli("report")[1]
+
+
 @pytest.mark.parametrize("command", ["report", "cleanup"])
 def test_a_store_that_cannot_be_had(command: str, store: ExistingStore, cli: Cli) -> None:
     code, said = cli(command, "--app=other")

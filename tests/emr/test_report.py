@@ -413,12 +413,14 @@ def test_a_store_in_a_folder_that_cannot_be_written() -> None:
             read(own.path, 0)
 
 
-def test_reading_leaves_no_file_changed(existing: ExistingStore) -> None:
-    existing.error(at=NOW)
-    before = existing.path.read_bytes()
-    read(existing.path, 0)
-    assert existing.path.read_bytes() == before
-    assert [file.name for file in existing.path.parent.iterdir()] == ["monitoring.db"]
+@pytest.mark.parametrize("wal", [False, True])
+def test_reading_leaves_no_file_changed_or_made(tmp_path: Path, wal: bool) -> None:
+    store = ExistingStore(tmp_path / "monitoring.db", wal=wal)
+    store.error(at=NOW)
+    before = store.path.read_bytes()
+    assert len(read(store.path, 0).errors) == 1
+    assert store.path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["monitoring.db"]
 
 
 def test_a_hundred_thousand_rows_are_read_in_a_moment(existing: ExistingStore) -> None:

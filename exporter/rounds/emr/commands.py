@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sqlite3
 import time
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 from rounds.commands import Command
 from rounds.databases.sqlite import fault
 from rounds.emr.app.retention import remove_older
+from rounds.emr.checks import HealthChecks
 from rounds.emr.config import App
 from rounds.emr.health.result import Health
 from rounds.emr.report.build import Slow, build, since
@@ -62,11 +64,16 @@ def _zone(app: App) -> ZoneInfo | None:
     return None if app.time_zone is None else ZoneInfo(app.time_zone)
 
 
-def _health(app: App) -> dict[str, Health]:
+def _health(app: App) -> Mapping[str, Health]:
     """What the configured checks find now."""
-    kinds = ("database", "llm", "disk", "memory")
-    names = [name for name in kinds if getattr(app.checks, name) is not None]
-    return {name: Health("unknown") for name in (*names, *(backup.name for backup in app.checks.backups))}
+    checks = HealthChecks()
+
+    async def run() -> None:
+        # A check that fails in a way that nobody expected leaves the others their results.
+        await asyncio.gather(*(job.collect() for job in checks.jobs(app)), return_exceptions=True)
+
+    asyncio.run(run())
+    return checks.board.results
 
 
 def _report(options: argparse.Namespace, section: Any, resources: Resources) -> int:

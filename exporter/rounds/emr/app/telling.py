@@ -81,9 +81,7 @@ class Slow:
         """It took so long."""
         if seconds > self._seconds:
             text = f"{seconds * 1000:.0f} ms, more than {self._seconds * 1000:g} ms"
-            self._system.raise_alert(
-                self._severity, f"Slow operation: {self._name}", text, key=f"slow:{self._name}"
-            )
+            self._system.raise_alert(self._severity, f"Slow operation: {self._name}", text, key=f"slow:{self._name}")
 
 
 class Alerting:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
 
-from rounds.emr.health.result import Health
-from rounds.emr.names import EVENTS, GAUGES, OPERATIONS, STATES
+from rounds.emr.health.result import Health, worst
+from rounds.emr.names import EVENTS, GAUGES, OPERATIONS
 from rounds.emr.report.facts import Facts, Run
 from rounds.emr.report.figures import DEFAULT_PERIOD, PERIODS, hours, percentiles, series, summary
 from rounds.emr.report.machine import system_info
@@ -16,8 +16,6 @@ from rounds.emr.report.times import shown
 
 _TOP_ERRORS, _SLOWEST = 5, 5
 _MEGABYTE = 1024**2
-#: Which of two checks decides; a check that nobody made, only where there is no other.
-_WORST = ("unknown", "healthy", "degraded", "unhealthy")
 _MS = 1000.0
 
 
@@ -85,16 +83,12 @@ def build(
     }
 
 
-def worst(states: Iterable[str]) -> str:
-    """What the checks come to together: the worst one; unknown where none has run."""
-    return max((state if state in STATES else "unknown" for state in states), key=_WORST.index, default="unknown")
-
-
 def health_data(health: Mapping[str, Health], now: float, zone: tzinfo | None = None) -> dict[str, Any]:
     """Checks and computer."""
+    overall = worst(health.values())
     return {
         "timestamp": shown(now, zone),
-        "overall_status": worst(result.state for result in health.values()),
+        "overall_status": overall.state if overall is not None else "unknown",
         "services": [
             {
                 "service": name,
