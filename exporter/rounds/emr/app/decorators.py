@@ -57,7 +57,7 @@ def monitor_all(
     def make(system: MonitoringSystem, names: _Names) -> Watch:
         name = _text(operation_name) or names.function
         seconds = slow_threshold_ms / 1000
-        failure = Failure(system, Severity.ERROR, f"failure:{name}", name) if alert_on_failure else None
+        failure = Failure(system, Severity.ERROR, key=f"failure:{name}", function=name) if alert_on_failure else None
         slow = Slow(system, Severity.WARNING, name, seconds) if alert_on_slow else None
         return Alerting(system.watch(name, slow=seconds), failure, slow)
 
@@ -105,7 +105,10 @@ def alert_on_failure(
     def make(system: MonitoringSystem, names: _Names) -> Watch:
         kind = Severity.ERROR if bare else severity_of(severity, Severity.ERROR)
         key = f"failure:{names.module}.{names.function}"
-        return Alerting(None, Failure(system, kind, key, names.function, title_template, message_template), None)
+        failure = Failure(
+            system, kind, key=key, function=names.function, title=title_template, message=message_template
+        )
+        return Alerting(None, failure, None)
 
     return _decorator(severity, make)
 
@@ -171,7 +174,8 @@ def capture_errors(context_func: Any = None) -> Any:
     """
     if context_func is None:
         return _capturing
-    if not callable(context_func) or isinstance(context_func, type) or _is_defined_now(context_func, sys._getframe(1)):
+    frame = sys._getframe(1)  # noqa: SLF001
+    if not callable(context_func) or isinstance(context_func, type) or _is_defined_now(context_func, frame):
         return _capturing(context_func)
     if inspect.iscoroutinefunction(context_func) or inspect.isgeneratorfunction(context_func):
         return _capturing(context_func)
@@ -191,7 +195,7 @@ def _context_or_target(function: Callable[..., Any]) -> Any:
 
     @functools.wraps(function)
     def either(*args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs and _is_defined_now(args[0], sys._getframe(1)):
+        if len(args) == 1 and not kwargs and _is_defined_now(args[0], sys._getframe(1)):  # noqa: SLF001
             return _capturing(args[0])
         return decorated(*args, **kwargs)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from rounds.emr.app.errors import look, mark, seen
 from rounds.emr.app.instruments import Count
-from rounds.emr.app.intake import COUNT, ERROR
+from rounds.emr.app.intake import COUNT
 from rounds.emr.app.severity import Severity
 from rounds.emr.app.wrapping import Watch
 from rounds.emr.names import RETRIES
@@ -41,6 +40,7 @@ class Failure:
         self,
         system: MonitoringSystem,
         severity: Severity,
+        *,
         key: str,
         function: str,
         title: str | None = None,
@@ -153,18 +153,11 @@ class Captured:
     def ok(self, begin: float, result: object) -> None:
         """Nothing to capture."""
 
-    def failed(self, begin: float, error: BaseException) -> None:
+    def failed(self, begin: float, error: BaseException) -> None:  # noqa: ARG002
         """It raised this."""
         if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration):
             return
-        try:
-            if not seen(error):
-                sight = look(error, error.__traceback__, self._name)
-                mark(error, sight)
-                message = self._monitor.scrub.message(error)
-                self._monitor.intake.put((ERROR, perf_counter(), "captured", sight, message, None))
-        except Exception:
-            return
+        self._monitor.note(error, operation=self._name)
 
 
 class Retries:
