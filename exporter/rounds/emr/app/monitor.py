@@ -138,14 +138,14 @@ class Monitor:
         """
 
         def make(label: str) -> Watch:
-            self._seed(label, slow)
+            self.seed(label, slow)
             return Watch(self.intake, self.scrub, label, slow, expected=expected, error_if=error_if, capture=capture)
 
         if name is None or isinstance(name, str):
             return Operation(name, make)
         return Operation(None, make)(name)
 
-    def _seed(self, operation: str, slow: float | None) -> None:
+    def seed(self, operation: str, slow: float | None) -> None:
         """Make counters known before they grow: one that is born as 1 has not grown for Prometheus."""
         if operation in self._seeded or len(self._seeded) > _SEEDED:
             return

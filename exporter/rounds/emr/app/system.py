@@ -10,14 +10,16 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
-from rounds.emr.app.facade import Alerting, Dashboard, ErrorTracker, HealthChecker, Metrics, Performance
+from rounds.emr.app.dashboard import Alerting, Dashboard, HealthChecker
+from rounds.emr.app.facade import SLOW_SECONDS, ErrorTracker, Metrics, Performance
 from rounds.emr.app.late import current
 from rounds.emr.app.monitor import Monitor
+from rounds.emr.app.operations import Operation, Watch
 from rounds.emr.app.quiet import quiet
 from rounds.emr.app.retention import remove_older
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.severity import Severity
-from rounds.emr.app.wrapping import Watch
+from rounds.emr.names import label
 
 log = logging.getLogger("rounds.emr")
 
@@ -70,9 +72,7 @@ class MonitoringSystem:
         self.monitor = self._make_monitor()
 
     def _make_monitor(self) -> Monitor:
-        return Monitor(
-            self.app, self.app_version, store=self.db_path, scrub=self._scrub, notify=self._notifications
-        )
+        return Monitor(self.app, self.app_version, store=self.db_path, scrub=self._scrub, notify=self._notifications)
 
     def start(self) -> Self:
         """Notice what nobody catches, run the checks, and let decorated functions tell this system."""
@@ -134,9 +134,14 @@ class MonitoringSystem:
 
     # What the decorators use.
 
-    def watch(self, name: str, *, slow: float | None = 1.0, capture: bool = True) -> Watch:
+    def watch(self, name: str, *, slow: float | None = SLOW_SECONDS, capture: bool = True) -> Watch:
         """What is told of an operation's calls."""
-        return _Watched(self.monitor.watch(name, slow=slow, capture=capture), self.performance, name)
+        self.monitor.seed(name, slow)
+        return _Watch(self, label(name), slow, capture=capture)
+
+    def block(self, name: str) -> Operation:
+        """A block to be measured, plain or async, or a decorator. What leaves it is not captured."""
+        return Operation(label(name), lambda operation: self.watch(operation, capture=False))
 
     def raise_alert(self, severity: Severity, title: str, message: str, *, key: str) -> None:
         """Raise an alert."""
@@ -146,27 +151,24 @@ class MonitoringSystem:
             log.debug("cannot raise an alert", exc_info=True)
 
 
-class _Watched:
-    """Tells another watch, and those who want to hear of slow operations."""
+class _Watch(Watch):
+    """Also tells those who want to hear of slow operations."""
 
-    __slots__ = ("_failed", "_name", "_ok", "_performance", "begin")
+    __slots__ = ("_performance",)
 
-    def __init__(self, inner: Watch, performance: Performance, name: str) -> None:
-        self._ok = inner.ok
-        self._failed = inner.failed
-        self._performance = performance
-        self._name = name
-        self.begin = inner.begin
+    def __init__(self, system: MonitoringSystem, name: str, slow: float | None, *, capture: bool) -> None:
+        super().__init__(system.monitor.intake, system.monitor.scrub, name, slow, capture=capture)
+        self._performance = system.performance
 
     def ok(self, begin: float, result: object) -> None:
         """It gave a result."""
-        self._ok(begin, result)
+        super().ok(begin, result)
         if self._performance.handlers:
             self._performance.tell(self._name, perf_counter() - begin)
 
     def failed(self, begin: float, error: BaseException) -> None:
         """It raised this."""
-        self._failed(begin, error)
+        super().failed(begin, error)
         if self._performance.handlers:
             self._performance.tell(self._name, perf_counter() - begin)
 
