@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from rounds.emr.app import process
-from rounds.emr.app.store import Store, add_counter
+from rounds.emr.app.rows import add_counter
+from rounds.emr.app.store import Store
 
 HEARTBEAT_SECONDS = 15.0
 #: A process that cannot be asked for is gone when it was silent for this long: it may run in another container.
@@ -44,7 +45,8 @@ class Run:
     """This process in the store. Used on the writer's thread.
 
     Args:
-        examine: asked about each process that did not say how it ended: what is known of a fatal signal, or None.
+        examine: asked about each process that did not say how it ended: what is known of a fatal signal, or None. It
+            is asked in a transaction, which may be repeated.
     """
 
     def __init__(self, store: Store, examine: Callable[[Dead], Fatal | None] = lambda _: None) -> None:
@@ -52,7 +54,7 @@ class Run:
         self._store = store
         self._examine = examine
         self._marked = True
-        self._started = store.clock()
+        self.started = store.clock()
         self._cpu = process.cpu_seconds()
         self._ended = False
 
@@ -83,6 +85,20 @@ class Run:
         self._store.transaction(lambda connection: self._end(connection, ending, cpu), durable=True)
         self._ended = True
 
+    def resume(self) -> None:
+        """It does not end: a handler of the application has taken SIGTERM for something else.
+
+        Raises:
+            StoreUnavailable: it counts as ended.
+        """
+        if self._ended and self._marked:
+            self._store.transaction(
+                lambda connection: connection.execute(
+                    "UPDATE rounds_run SET ended = NULL, ending = NULL WHERE id = ? AND ending = 'sigterm'", (self.id,)
+                )
+            )
+            self._ended = False
+
     def forked(self) -> None:
         """Now in a child, which leaves no mark: its parent ends it, or it ends itself, without a word."""
         self.id = None
@@ -111,7 +127,7 @@ class Run:
             "INSERT INTO rounds_run (pid, boot_id, process_start, started, heartbeat, version, python, os,"
             " resident_bytes, cpu_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(pid, process.boot_id(), process.start_of(pid) or "", self._started, now, self._store.version),
+                *(pid, process.boot_id(), process.start_of(pid) or "", self.started, now, self._store.version),
                 *(platform.python_version(), f"{platform.system()} {platform.release()}"),
                 *(process.resident_bytes(), cpu),
             ),
