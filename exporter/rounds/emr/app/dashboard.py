@@ -119,7 +119,7 @@ class HealthChecker(Part):
         folder = (clinic or self._system.db_path).absolute().parent
         backups = Path(os.environ.get("DOCASSIST_BACKUP_DIR") or folder / "backups")
         checks: dict[str, Callable[[], Health]] = {
-            "llm": Llm(os.environ.get("OLLAMA_HOST_URL") or "http://localhost:11434", timeout=_TIMEOUT).run,
+            "llm": Llm(timeout=_TIMEOUT).run,
             "disk": partial(disk, folder),
             "memory": memory,
             "backup": Backups(folder=backups, timeout=_TIMEOUT).run,
@@ -176,7 +176,7 @@ class Dashboard(Part):
             "timestamp": shown(now),
         }
 
-    @quiet(list)
+    @quiet(list[str])
     def check_alerts(self) -> list[str]:
         """Raise an alert for each check that is not healthy, for full memory, and for many slow operations.
 

@@ -52,7 +52,7 @@ class ErrorTracker(Part):
     def capture_exception(
         self,
         exception: BaseException | None = None,
-        context: object = None,
+        context: object = None,  # noqa: ARG002
         **more: object,  # noqa: ARG002
     ) -> str:
         """Record an error, the one being handled when none is given; gives its fingerprint.
@@ -79,7 +79,7 @@ class ErrorTracker(Part):
         """How many errors there were, how many different ones, how many in an hour, the most frequent ones."""
         return errors(self.facts(period), period)
 
-    @quiet(list)
+    @quiet(list[dict[str, Any]])
     def get_error_trend(self, days: int = 7) -> list[dict[str, Any]]:
         """Errors of each of the last days, today's last, also of days that had none."""
         now = time.time()
@@ -140,7 +140,7 @@ class Metrics(Part):
         _, samples = self._samples(self.facts(period), name, "count")
         return summary(samples)["sum"] / hours(period)
 
-    @quiet(list)
+    @quiet(list[dict[str, Any]])
     def get_timeseries(
         self, name: str, period: str = DEFAULT_PERIOD, interval: str = "1h", metric_type: str | None = None
     ) -> list[dict[str, Any]]:
@@ -159,8 +159,8 @@ class Metrics(Part):
             "count": facts.samples.get(("count", name)) or _outcomes(facts, name),
             "gauge": facts.samples.get(("gauge", name), []),
         }
-        kinds = [metric_type] if metric_type in _KINDS else _KINDS
-        kind = next((kind for kind in kinds if kind is not None and by_kind[kind]), kinds[0] or "timing")
+        kinds = tuple(kind for kind in _KINDS if metric_type in (kind, None)) or _KINDS
+        kind = next((kind for kind in kinds if by_kind[kind]), kinds[0])
         return kind, by_kind[kind]
 
 

@@ -58,6 +58,7 @@ class Monitor:
         max_store_mb: how large the store may become.
         retention_days: how long it keeps what it can.
         crash_report_url: where reports of crashes are sent to, by https; ``CRASH_REPORT_URL`` where it is None.
+        notify: the least severity of alerts that are shown on the desktop; None shows none.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Monitor:
         max_store_mb: float = 50,
         retention_days: float = 90,
         crash_report_url: str | None = None,
+        notify: str | None = "error",
     ) -> None:
         self.app = app
         self.version = version
@@ -84,7 +86,7 @@ class Monitor:
         self._totals: Totals | None = None
         self._server: Server | None = None
         self.writer: Writer | None = None
-        self._alerts = Alerts(app, self.scrub, lambda alert: self.intake.put((ALERT, alert)))
+        self._alerts = Alerts(app, self.scrub, lambda alert: self.intake.put((ALERT, alert)), least=notify)
         self._lookout: Lookout | None = None
         self._hooks: Hooks | None = None
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -72,7 +71,13 @@ class MonitoringSystem:
         self.monitor = self._make_monitor()
 
     def _make_monitor(self) -> Monitor:
-        return Monitor(self.app, self.app_version, store=self.db_path, scrub=self._scrub, notify=self._notifications)
+        return Monitor(
+            self.app,
+            self.app_version,
+            store=self.db_path,
+            scrub=self._scrub,
+            notify="error" if self._notifications else None,
+        )
 
     def start(self) -> Self:
         """Notice what nobody catches, run the checks, and let decorated functions tell this system."""
@@ -118,7 +123,7 @@ class MonitoringSystem:
         """The report as text, or as JSON where ``format`` is ``json``."""
         return self.dashboard.export_json(period=period) if format == "json" else self.dashboard.export_text(period)
 
-    @quiet(dict)
+    @quiet(dict[str, int])
     def cleanup(self, days: int = 90) -> dict[str, int]:
         """Remove what is older, also from the existing program's tables; gives how many rows, by table."""
         self.monitor.flush()
@@ -157,7 +162,8 @@ class _Watch(Watch):
     __slots__ = ("_performance",)
 
     def __init__(self, system: MonitoringSystem, name: str, slow: float | None, *, capture: bool) -> None:
-        super().__init__(system.monitor.intake, system.monitor.scrub, name, slow, capture=capture)
+        monitor = system.monitor
+        super().__init__(monitor.intake, monitor.scrub, name, slow, expected=(), error_if=None, capture=capture)
         self._performance = system.performance
 
     def ok(self, begin: float, result: object) -> None:

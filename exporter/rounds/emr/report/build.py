@@ -17,6 +17,8 @@ from rounds.emr.report.times import shown
 _TOP_ERRORS, _SLOWEST = 5, 5
 _MEGABYTE = 1024**2
 _MS = 1000.0
+#: Seconds of a process that its processor time is told of, at least.
+_SHORTEST_RUN = 60.0
 
 
 @dataclass(frozen=True)
@@ -136,14 +138,14 @@ def performance(facts: Facts, period: str, slow: Slow, zone: tzinfo | None = Non
         "period": period,
         "total_operations": len(seconds),
         "slow_operations": sum(slow.is_slow(timing.operation, timing.seconds) for timing in facts.timings),
-        "avg_duration_ms": sum(seconds) / len(seconds) * _MS if seconds else 0.0,
-        **{f"{name}_ms": value * _MS for name, value in percentiles(seconds).items()},
+        "avg_duration_ms": _rounded(sum(seconds) / len(seconds) * _MS) if seconds else 0.0,
+        **{f"{name}_ms": _rounded(value * _MS) for name, value in percentiles(seconds).items()},
         "cpu_usage_avg": cpu_percent(facts.runs),
         "memory_usage_avg_mb": _memory(facts),
         "slowest_operations": [
             {
                 "operation": timing.operation,
-                "duration_ms": timing.seconds * _MS,
+                "duration_ms": _rounded(timing.seconds * _MS),
                 "outcome": timing.outcome,
                 "timestamp": shown(timing.at, zone),
             }
@@ -180,20 +182,29 @@ def metrics(facts: Facts) -> dict[str, dict[str, Any]]:
 def timing_data(milliseconds: list[float]) -> dict[str, Any]:
     """A timing's summary."""
     count, total = len(milliseconds), sum(milliseconds)
-    return {
-        "type": "timing",
-        "count": count,
+    figures = {
         "sum": total,
         "mean": total / count if count else 0.0,
         "min": min(milliseconds, default=0.0),
         "max": max(milliseconds, default=0.0),
         **percentiles(milliseconds),
     }
+    return {"type": "timing", "count": count, **{name: _rounded(value) for name, value in figures.items()}}
+
+
+def _rounded(milliseconds: float) -> float:
+    # To the nanosecond: what is beyond comes of seconds that became milliseconds.
+    return round(milliseconds, 6)
 
 
 def cpu_percent(runs: Iterable[Run]) -> float | None:
     """What the application's processes took of one processor while they ran; None where it is not known."""
-    known = [(run.cpu_seconds, run.heartbeat - run.started) for run in runs if run.cpu_seconds is not None]
+    # What a process took before it was monitored counts too, which is much only of a short time.
+    known = [
+        (run.cpu_seconds, elapsed)
+        for run in runs
+        if run.cpu_seconds is not None and (elapsed := run.heartbeat - run.started) >= _SHORTEST_RUN
+    ]
     elapsed = sum(seconds for _, seconds in known)
     return sum(taken for taken, _ in known) / elapsed * 100 if elapsed > 0 else None
 
