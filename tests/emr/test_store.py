@@ -17,7 +17,7 @@ import pytest
 
 from rounds.emr.app import files
 from rounds.emr.app import store as stores
-from rounds.emr.app.batch import Alert, Batch, Group
+from rounds.emr.app.batch import Alert, Batch, Group, Labels
 from rounds.emr.app.store import Limits, Store
 from rounds.emr.layout import TABLES
 from support.emr_writing import counter, events, group, rows, timings
@@ -132,7 +132,7 @@ def test_a_group_keeps_its_first_trace_and_opens_again(path: Path, store: Store)
 
 def test_more_rows_than_one_statement_takes(path: Path, store: Store) -> None:
     groups = {f"{number:016x}": group() for number in range(600)}
-    counters = Counter({("events_total", (f"event{number}",)): number for number in range(600)})
+    counters: Counter[tuple[str, Labels]] = Counter({("events_total", (f"event{n}",)): n for n in range(600)})
     assert store.write(Batch(counters, {}, timings(5_000).timings, groups, []))
     assert store.write(Batch(groups={**groups, "new": group()}))
     assert rows(path, "SELECT count(*), sum(at) FROM rounds_timing") == [(5_000, sum(range(1_000, 6_000)))]
@@ -150,7 +150,7 @@ def test_more_rows_than_one_statement_takes(path: Path, store: Store) -> None:
         Batch(gauges={"x": (float("nan"), 1.0)}),
         Batch(groups={"bad\ud800": group()}),
         Batch(groups={"ab": Group("E", "c", object(), None, 1.0, 1.0, Counter({1: 1}))}),  # type: ignore[arg-type]
-        Batch(counters=Counter({("events_total", ("x",)): float("inf")})),  # type: ignore[arg-type]
+        Batch(counters=Counter({("events_total", ("x",)): float("inf")})),
         Batch(counters=Counter({("events_total\ud800", ("x",)): 1})),
         Batch(alerts=[Alert(1.0, None, "", ())]),  # type: ignore[arg-type]
     ],

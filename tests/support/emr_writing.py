@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,8 @@ def main(path: str, what: str, *words: str) -> None:
         _begin_together(application)
         return
     application.start()
-    {"count_forever": _count_forever, "count": _count, "wait": _wait}[what](application, *words)
+    doings: dict[str, Callable[..., None]] = {"count_forever": _count_forever, "count": _count, "wait": _wait}
+    doings[what](application, *words)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ class Aggregate:
             value = gauge.changed()
             if value is not None:
                 batch.gauges[name] = (value, now)
+                batch.sample(now, "gauge", name, value)
 
     def add(self, records: Iterable[Record], batch: Batch) -> None:
         """Add records to a batch. One that makes no sense is counted as dropped."""
@@ -145,7 +146,9 @@ class Aggregate:
         if value is None or value < 0:
             batch.counters[dropped("error")] += 1
         else:
-            batch.counters["events_total", (self._names["event"](count.name),)] += value  # type: ignore[assignment]
+            label = self._names["event"](count.name)
+            batch.counters["events_total", (label,)] += value  # type: ignore[assignment]
+            batch.sample(self._clock(), "count", label, value)
 
     def _alert(self, batch: Batch, record: Record) -> None:
         alert: Alert = record[1]
