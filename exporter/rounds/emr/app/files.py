@@ -166,7 +166,9 @@ def _check(connection: sqlite3.Connection) -> None:
     # Rows can be added to a file with broken pages, so that writing alone would not tell.
     limit = threading.Timer(CHECK_SECONDS, connection.interrupt)
     limit.daemon = True
-    limit.start()
+    with suppress(RuntimeError):
+        # Since Python 3.12 there are no new threads while the interpreter ends.
+        limit.start()
     try:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:

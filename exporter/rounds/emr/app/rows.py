@@ -24,6 +24,11 @@ _GAUGE = (
     "INSERT INTO rounds_gauge (name, value, at)",
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at",
 )
+_SAMPLE = (
+    "INSERT INTO rounds_sample (slot, kind, name, count, sum, min, max)",
+    """ON CONFLICT (slot, kind, name) DO UPDATE SET count = count + excluded.count, sum = sum + excluded.sum,
+      min = min(min, excluded.min), max = max(max, excluded.max)""",
+)
 _TIMING = ("INSERT INTO rounds_timing (at, operation, seconds, outcome)", "")
 #: What was resolved and is seen again is not resolved.
 _GROUP = (
@@ -65,6 +70,8 @@ def put(connection: sqlite3.Connection, batch: Batch, version: str, insert: Inse
     if new:
         counters["error_groups_seen_total", ()] += new
     lost += insert(connection, _GAUGE, [(name, value, at) for name, (value, at) in batch.gauges.items()])
+    samples = [(*slot, s.count, s.sum, s.min, s.max) for slot, s in batch.samples.items()]
+    lost += insert(connection, _SAMPLE, samples)
     alerts = [(a.at, a.severity, a.key, a.title, a.message, json.dumps(a.channels)) for a in batch.alerts]
     lost += insert(connection, _ALERT, alerts)
     lost += sum(not math.isfinite(value) for value in counters.values())
