@@ -102,8 +102,11 @@ def test_a_batch_becomes_rows(path: Path, store: Store) -> None:
             Alert(1_001.0, "info", "", (), "t", "m"),
         ],
     )
+    batch.sample(900.0, "gauge", "active_consultations", 5.0)
+    batch.sample(1_000.0, "gauge", "active_consultations", 3.0)
     assert store.write(batch)
     assert store.write(batch)
+    assert rows(path, "SELECT * FROM rounds_sample") == [(3, "gauge", "active_consultations", 4, 16.0, 3.0, 5.0)]
     assert counter(path, "operations_total", '["save_visit","ok"]') == 4
     assert rows(path, "SELECT value FROM rounds_counter WHERE name = 'errors_total'") == [(0.0,)]
     assert rows(path, "SELECT * FROM rounds_gauge") == [("active_consultations", 3.0, 1_000.0)]
