@@ -15,7 +15,7 @@ from rounds.emr.app.aggregate import Aggregate
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.checking import Check
-from rounds.emr.app.errors import Portraits, look, mark, recall, seen, type_name
+from rounds.emr.app.errors import Portraits, given, look, mark, recall, seen, type_name
 from rounds.emr.app.hooks import Hooks
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
@@ -188,12 +188,14 @@ class Monitor:
             gauge = self._gauges.setdefault(label, Gauge())
         return gauge
 
-    def timing(self, name: str, seconds: float, outcome: str = "ok") -> None:
+    def timing(self, name: object, seconds: float, outcome: str = "ok") -> None:
         """Record an operation that was measured elsewhere."""
         end = perf_counter()
         taken = amount(seconds)
         if taken is not None and taken >= 0:
-            self.intake.put((TIMING, end - taken, end, name, outcome if outcome in names.OUTCOMES else "ok", None))
+            known = outcome if outcome in names.OUTCOMES else "ok"
+            operation = name if isinstance(name, str) else names.OTHER
+            self.intake.put((TIMING, end - taken, end, operation, known, None))
 
     def capture(
         self,
@@ -208,7 +210,8 @@ class Monitor:
             error = sys.exc_info()[1] if error is None else error
             if error is None:
                 return ""
-            self.note(error, source=source, operation=operation, fingerprint=fingerprint)
+            own = None if fingerprint is None else given(str(fingerprint))
+            self.note(error, source=source, operation=operation, fingerprint=own)
             known = recall(error)
             return known if isinstance(known, str) else self.portraits.of(known).fingerprint
         except Exception:
