@@ -61,8 +61,8 @@ def portrait(call: Callable[[], object]) -> Portrait:
     """What there is to say of what it raises; the test's own frame is not part of it."""
     try:
         call()
-    except BaseException as error:
-        assert error.__traceback__ is not None
+    except Exception as error:  # noqa: BLE001
+        assert error.__traceback__ is not None  # noqa: PT017
         return Portraits().of(look(error, error.__traceback__.tb_next))
     raise AssertionError("nothing was raised")
 
@@ -112,10 +112,10 @@ def test_a_fingerprint_is_another_for_another_kind_and_caller() -> None:
     def also(kind: type[Exception]) -> None:
         raises(kind)
 
-    class OSError2(OSError):
+    class OtherError(OSError):
         pass
 
-    kinds: tuple[type[Exception], ...] = (OSError, KeyError, OSError2)
+    kinds: tuple[type[Exception], ...] = (OSError, KeyError, OtherError)
     assert len({portrait(lambda kind=kind: raises(kind)).fingerprint for kind in kinds}) == 3  # type: ignore[misc]
     assert portrait(lambda: raises(OSError)).fingerprint != portrait(lambda: also(OSError)).fingerprint
 
@@ -264,9 +264,9 @@ def test_code_without_a_file_or_a_module() -> None:
 def test_what_c_code_raises_is_of_the_line_that_called_it(app: Monitored, monitor: Monitor) -> None:
     load = monitor.operation("load")(json.loads)
     with pytest.raises(TypeError):
-        monitor.operation("length")(len)(5)
+        monitor.operation("length")(len)(5)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        load()
+        load()  # type: ignore[call-arg]
     with pytest.raises(ZeroDivisionError):
         monitor.operation("divide")(lambda: 1 // 0)()
     groups = {(kind, culprit.rpartition(".")[2]) for _, kind, culprit, _, _ in app.groups()}
@@ -277,16 +277,16 @@ def test_what_c_code_raises_is_of_the_line_that_called_it(app: Monitored, monito
 # --- odd exceptions ---------------------------------------------------------------------------------------------------
 
 
-class Hostile(Exception):
+class HostileError(Exception):
     """Raises whatever is asked of it."""
 
     def _raise(self, *_: object) -> Any:
         raise RuntimeError("asked")
 
-    __str__ = __repr__ = __eq__ = __hash__ = __getattr__ = __bool__ = __len__ = __reduce__ = _raise  # type: ignore[assignment]
+    __str__ = __repr__ = __eq__ = __hash__ = __getattr__ = __bool__ = __len__ = __reduce__ = _raise
 
 
-class Unmarkable(Exception):
+class UnmarkableError(Exception):
     """Has no place for a mark."""
 
     @property
@@ -308,7 +308,7 @@ class OddType(type):
         raise RuntimeError("none")
 
 
-class Odd(Exception, metaclass=OddType):
+class OddError(Exception, metaclass=OddType):
     """Of such a kind."""
 
 
@@ -319,7 +319,12 @@ class MariaDaSilva1970ÇéError(Exception):  # noqa: PLC2401
 @pytest.mark.parametrize("messages", [False, True])
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(Hostile, "Hostile"), (Unmarkable, "Unmarkable"), (Odd, "_other"), (MariaDaSilva1970ÇéError, "_other")],
+    [
+        (HostileError, "HostileError"),
+        (UnmarkableError, "UnmarkableError"),
+        (OddError, "_other"),
+        (MariaDaSilva1970ÇéError, "_other"),
+    ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_odd_exception_is_captured_and_leaves_as_it_came(
@@ -334,7 +339,7 @@ def test_an_odd_exception_is_captured_and_leaves_as_it_came(
         for call in (app.monitor.operation("first")(raises), app.monitor.operation("second", expected=OSError)(raises)):
             try:
                 call()
-            except BaseException as caught:
+            except Exception as caught:  # noqa: BLE001
                 assert caught is error  # noqa: PT017
             else:
                 pytest.fail("nothing was raised")
@@ -343,21 +348,21 @@ def test_an_odd_exception_is_captured_and_leaves_as_it_came(
             app.monitor.capture(error)
         assert app.outcomes == {("first", "error"): 1, ("second", "error"): 1, ("block", "error"): 2}
         # One that cannot be marked is counted by each who sees it.
-        assert app.errors == {(name, "captured"): 6 if kind is Unmarkable else 1}
+        assert app.errors == {(name, "captured"): 6 if kind is UnmarkableError else 1}
         assert app.grown("telemetry_dropped_total") == {}
 
 
 def test_a_message_may_use_the_monitor_and_fail(tmp_path: Path) -> None:
-    class Failing(Exception):
+    class FailingError(Exception):
         def __str__(self) -> str:
-            with app.monitor.operation("text"):
-                raise Failing
+            with kept.monitor.operation("text"):
+                raise FailingError
 
-    with monitored(tmp_path, scrub=Scrubber.allow(messages=True)) as app:
-        with pytest.raises(Failing), app.monitor.operation("work"):
-            raise Failing
-        assert app.outcomes["work", "error"] == 1
-        assert app.errors["Failing", "captured"] >= 1
+    with monitored(tmp_path, scrub=Scrubber.allow(messages=True)) as kept:
+        with pytest.raises(FailingError), kept.monitor.operation("work"):
+            raise FailingError
+        assert kept.outcomes["work", "error"] == 1
+        assert kept.errors["FailingError", "captured"] >= 1
 
 
 def test_kinds_without_end_become_one(app: Monitored, monitor: Monitor) -> None:
@@ -454,7 +459,7 @@ def fail_with_a_name(monitor: Monitor) -> None:
     patient = {"name": "Maria da Silva"}
     try:
         with monitor.operation("save"):
-            raise ValueError(f"no such patient: {patient['name']}")
+            raise ValueError(f"no such patient: {patient['name']}")  # noqa: TRY301
     except ValueError as error:
         error.add_note("a note about Maria")
         with contextlib.suppress(KeyError), monitor.operation("load"):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rounds.emr import names
 from rounds.emr.app.aggregate import Aggregate
@@ -136,6 +136,18 @@ class Monitor:
         """Where ``/metrics`` is served; None where it is not."""
         return None if self._server is None else self._server.port
 
+    @overload
+    def operation(
+        self,
+        name: str | None = None,
+        *,
+        slow: float | None = None,
+        expected: tuple[type[BaseException], ...] | type[BaseException] = (),
+        error_if: Callable[[Any], bool] | None = None,
+        capture: bool = True,
+    ) -> Operation: ...
+    @overload
+    def operation(self, name: F) -> F: ...
     def operation(
         self,
         name: Any = None,
@@ -175,7 +187,7 @@ class Monitor:
         if slow is not None:
             self.intake.put((COUNT, "slow_operations_total", (operation,), 0))
 
-    def count(self, name: str, value: float = 1) -> Any:
+    def count(self, name: str, value: float = 1) -> Count:
         """Count an event now; the result can also decorate a function, whose calls are counted then."""
         return Count(self.intake, name, value)
 

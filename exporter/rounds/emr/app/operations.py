@@ -7,13 +7,15 @@ from collections.abc import Callable
 from threading import get_ident
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from rounds.emr import names
 from rounds.emr.app.errors import OUTER, SEEN, add_innermost, look, mark, seen
 from rounds.emr.app.intake import FAILURE, TIMING, Intake
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.wrapping import wrap
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: In place of an outcome: an error to capture, and one that more has to be noted of than its frames.
 _CAPTURE, _CAPTURE_ALL = _CAPTURES = ("capture", "capture all")
@@ -151,9 +153,10 @@ class Operation:
         self._watch: Watch | None = None
         self._spans: list[Span] = []
 
-    def __call__(self, target: Any) -> Any:
+    def __call__(self, target: F) -> F:
         """Decorate a function, or what else can be called."""
-        return wrap(target, self._make(self._name or name_of(target)))
+        decorated: F = wrap(target, self._make(self._name or name_of(target)))
+        return decorated
 
     def __enter__(self) -> Span:
         """Begin to measure."""
