@@ -15,7 +15,7 @@ from rounds.emr.app.aggregate import Aggregate
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.checking import Check
-from rounds.emr.app.errors import Portraits, look, mark, recall, seen, type_name
+from rounds.emr.app.errors import Portraits, given, look, mark, recall, seen, type_name
 from rounds.emr.app.hooks import Hooks
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
@@ -165,6 +165,7 @@ class Monitor:
 
     def seed(self, operation: str, slow: float | None) -> None:
         """Make counters known before they grow: one that is born as 1 has not grown for Prometheus."""
+        operation = names.label(operation)
         if operation in self._seeded or len(self._seeded) > _SEEDED:
             return
         self._seeded.add(operation)
@@ -193,7 +194,8 @@ class Monitor:
         end = perf_counter()
         taken = amount(seconds)
         if taken is not None and taken >= 0:
-            self.intake.put((TIMING, end - taken, end, name, outcome if outcome in names.OUTCOMES else "ok", None))
+            known = isinstance(outcome, str) and outcome in names.OUTCOMES
+            self.intake.put((TIMING, end - taken, end, name, outcome if known else "ok", None))
 
     def capture(
         self,
@@ -226,6 +228,7 @@ class Monitor:
         at = perf_counter()
         try:
             if not seen(error):
+                fingerprint = given(fingerprint) if fingerprint else None
                 sight = look(error, error.__traceback__, operation or "")
                 mark(error, sight, fingerprint)
                 self.intake.put((ERROR, at, source, sight, self.scrub.message(error), fingerprint))
