@@ -194,8 +194,7 @@ class Monitor:
         end = perf_counter()
         taken = amount(seconds)
         if taken is not None and taken >= 0:
-            known = isinstance(outcome, str) and outcome in names.OUTCOMES
-            self.intake.put((TIMING, end - taken, end, name, outcome if known else "ok", None))
+            self.intake.put((TIMING, end - taken, end, name, _outcome(outcome), None))
 
     def capture(
         self,
@@ -374,3 +373,7 @@ class Monitor:
         if self._server is not None:
             self._server.close()
         self.intake.close()
+
+
+def _outcome(said: object) -> str:
+    return said if isinstance(said, str) and said in names.OUTCOMES else "ok"
