@@ -16,7 +16,6 @@ from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.checking import Check
 from rounds.emr.app.errors import Portraits, given, look, mark, recall, seen, type_name
-from rounds.emr.app.hooks import Hooks
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
 from rounds.emr.app.lookout import Lookout
@@ -30,6 +29,7 @@ from rounds.emr.app.writer import Writer
 from rounds.emr.health.result import Health
 
 if TYPE_CHECKING:
+    from rounds.emr.app.hooks import Hooks
     from rounds.emr.app.serving import Server, Totals
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -332,6 +332,8 @@ class Monitor:
         if self._lookout is None or self.writer is None:
             return
         if self._hooks is None:
+            from rounds.emr.app.hooks import Hooks  # noqa: PLC0415 - brings asyncio, which not every application has
+
             self._hooks = Hooks(self._lookout, self._lookout.fatal_file(self.writer.run.started))
         wanted = {
             "sys": sys,
