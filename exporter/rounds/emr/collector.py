@@ -141,8 +141,7 @@ class Collector:
         """Count what is new; gives tables that cannot be read."""
         known, failed, replaced = findings.known, frozenset[str](), False
         self._behind = False
-        status = store.path.stat()
-        file = f"{status.st_dev}:{status.st_ino}"
+        again = known.look.file not in ("", store.file)
         if store.layout.existing:
             if "metrics" in store.layout.existing:
                 for name in OPERATIONS:
@@ -151,7 +150,7 @@ class Collector:
                     findings.labels.of("event", name)
             interpreter = Interpreter(findings, frozenset(self.app.gauges), self.app.zone)
             existing = ExistingStore(store, findings, interpreter, began + _READING * self.app.timeout)
-            existing.read(again=known.look.file not in ("", file))
+            existing.read(again=again)
             failed, replaced = existing.outcome.failed, existing.outcome.replaced
             self._behind = existing.outcome.behind
         store_hash = known.look.store_hash
@@ -166,7 +165,9 @@ class Collector:
             replaced = replaced or own.replaced
         if replaced:
             findings.tally.count(metrics.REPLACED)
-        known.look = replace(known.look, file=file, store_hash=store_hash)
+        known.look = replace(known.look, file=store.file, store_hash=store_hash)
+        if replaced or again:
+            known.look = replace(known.look, integrity_ok=None, integrity_at=None)
         return failed
 
     def _check(self, known: Knowledge, now: float, *, damaged: bool, began: float) -> None:

@@ -56,18 +56,18 @@ class Interpreter:
 
     # --- tables ---------------------------------------------------------------------------------------------------
 
-    def _error(self, row: Row, past: bool) -> None:  # noqa: FBT001
+    def _error(self, row: Row, past: bool) -> None:
         findings = self._findings
         findings.error(text(row[2]), "captured")
         group = text(row[3])
         if group:
             findings.group(group, self.at("errors", row), past=past)
 
-    def _message(self, row: Row, _: bool) -> None:  # noqa: FBT001
+    def _message(self, row: Row, _: bool) -> None:
         if not self._findings.message(text(row[2]).lower()):
             self._findings.reject("value")
 
-    def _transaction(self, row: Row, _: bool) -> None:  # noqa: FBT001
+    def _transaction(self, row: Row, _: bool) -> None:
         name, took, success = label(text(row[2])), number(row[3], _LONGEST), row[4]
         if took is not None:
             self._findings.took(name, took / 1000)
@@ -76,7 +76,7 @@ class Interpreter:
         if took is None or success not in (0, 1):
             self._findings.reject("value")
 
-    def _metric(self, row: Row, _: bool) -> None:  # noqa: FBT001
+    def _metric(self, row: Row, _: bool) -> None:
         findings, name, kind = self._findings, text(row[2]), text(row[3])
         if row[5] is not None and not isinstance(_document(row[5]), dict):
             findings.reject("tags")
@@ -109,7 +109,7 @@ class Interpreter:
         if name in self._gauges:
             self._findings.known.gauges.put((name,), (value, self.at("metrics", row) or self._findings.now))
 
-    def _alert(self, row: Row, past: bool) -> None:  # noqa: FBT001
+    def _alert(self, row: Row, past: bool) -> None:
         findings, severity = self._findings, text(row[2]).lower()
         channels = [] if row[3] is None else _document(row[3])
         if not isinstance(channels, list):

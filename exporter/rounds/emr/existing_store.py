@@ -2,18 +2,18 @@
 
 Rows are read by their ids, upwards, and each is counted once: one that was read before is known by its mark
 (:mod:`rounds.emr.marks`). As long as a file only grows and loses rows, all that are new have ids above those that were
-read. Whether it is still that file is seen at both ends: the oldest row and the newest one up to where was read must have
-been read, and the number that SQLite keeps of the highest id ever must not have fallen. If something of that does not
-hold, or the file is another one for the operating system, all of it is read again, and what is new is counted.
+read. Whether it is still that file is seen at both ends: the oldest row, and the newest one up to where was read, must
+have been read, and the number that SQLite keeps of the highest id ever must not have fallen. If something of that does
+not hold, or the file is another one for the operating system, all of it is read again, and what is new is counted.
 
-What cannot be known: rows that were written and deleted between two looks; a file that was changed in place so that both
-ends are as they were, though others between them are not.
+What cannot be known: rows that were written and deleted between two looks; a file that was changed in place so that
+both ends are as they were, though others between them are not.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rounds.databases.session import Row
@@ -78,13 +78,11 @@ class ExistingStore:
         """
         self.sequences = self._read_sequences()
         for table in self.store.layout.existing:
-            follow: Callable[[], None]
-            if table == "crash_reports":
-                follow = self._follow_crashes
-            else:
-                follow = _Table(self, table, again=again).follow
             try:
-                follow()
+                if table == "crash_reports":
+                    self._follow_crashes()
+                else:
+                    _Table(self, table, again=again).follow()
             except CollectorError as error:
                 if error.reason != "query":
                     raise

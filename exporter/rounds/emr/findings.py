@@ -9,7 +9,6 @@ from rounds.emr import metrics
 from rounds.emr.config import App
 from rounds.emr.knowledge import Knowledge, hashed
 from rounds.emr.labels import Labels
-from rounds.emr.metrics import PROBLEMS
 from rounds.emr.names import CRASHES, LEVELS, OUTCOMES, RETRIES, SEVERITIES, SOURCES
 from rounds.ledger.tally import Tally
 from rounds.metrics import Metric
@@ -112,8 +111,7 @@ class Findings:
         return fits
 
     def reject(self, problem: str) -> None:
-        """Something of a row makes no sense."""
-        assert problem in PROBLEMS
+        """Something of a row makes no sense: one of :data:`rounds.emr.metrics.PROBLEMS`."""
         self.tally.count(metrics.REJECTED, problem)
 
     def notice(self, metric: Metric, label: str, at: float | None, *, past: bool) -> None:

@@ -55,9 +55,7 @@ class Sheet:
         """Keep what changed, in a writing transaction."""
         names = [column.name for column in (*self._keys, *self._values)]
         for some in chunks(list(self._changed), _AT_A_TIME):
-            connection.execute(
-                delete(self._table).where(self._table.c.app == self._app, tuple_(*self._keys).in_(some))
-            )
+            connection.execute(delete(self._table).where(self._table.c.app == self._app, tuple_(*self._keys).in_(some)))
             rows = [dict(zip(names, (*key, *self.items[key]), strict=True), app=self._app) for key in some]
             connection.execute(insert(self._table), rows)
         self._changed.clear()

@@ -46,7 +46,9 @@ class Labels:
         configured = self._configured[kind]
         if configured.only is not None:
             return sorted({name for name in configured.only if label(name) == name} - {OTHER})
-        return sorted(name for (each, name), (place,) in self._places.items.items() if each == kind and self._fits(kind, place))
+        return sorted(
+            name for (each, name), (place,) in self._places.items.items() if each == kind and self._fits(kind, place)
+        )
 
     def _find(self, kind: Kind, name: str) -> str:
         configured = self._configured[kind]

@@ -1,9 +1,9 @@
 """Which rows of a table have been read, whatever happens to the file that they are in.
 
 A table's ids alone do not tell: a file that was begun anew, or restored from an older copy, gives out ids again that
-were read before, for other rows. So of each row that was read a mark is kept: four bytes of a hash of what never changes
-in it. Rows of files that took each other's place stand in layers above each other, so that a file that comes back is
-known again. A row that differs from all that were read passes for one of them once in four thousand million.
+were read before, for other rows. So of each row that was read a mark is kept: four bytes of a hash of what never
+changes in it. Rows of files that took each other's place stand in layers above each other, so that a file that comes
+back is known again. A new row passes for one that was read once in four thousand million.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The library's store: what its counters say more than they said last is new.
 
-Its counters only grow, and are kept with what they count, so nothing depends on how long rows are kept. Each file has an
-id of its own: another one in its place begins at 0, and one that comes back goes on where it was. A file that was restored
-from an older copy of itself says less than before; it goes on from there, and what it counted between the restoring and
-the next look is not known.
+Its counters only grow, and are kept with what they count, so nothing depends on how long rows are kept. Each file has
+an id of its own: another one in its place begins at 0, and one that comes back goes on where it was. A file that was
+restored from an older copy of itself says less than before; it goes on from there, and what it counted between the
+restoring and the next look is not known.
 """
 
 from __future__ import annotations

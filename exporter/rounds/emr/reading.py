@@ -73,11 +73,13 @@ class Store:
     Args:
         session: in a transaction that reads.
         path: the file.
+        file: tells it from others that were in its place, as far as the operating system does.
     """
 
-    def __init__(self, session: Session, path: Path) -> None:
+    def __init__(self, session: Session, path: Path, file: str) -> None:
         self.session = session
         self.path = path
+        self.file = file
         self.layout = _examine(session)
 
     def all(self, sql: str, *parameters: object) -> list[Row]:
@@ -127,9 +129,12 @@ class Reading:
         Raises:
             CollectorError: the file cannot be read, or is no store.
         """
+        path = self.path
+        # Before it is opened: if another one takes its place meanwhile, the next look notices.
+        file = _identity(path)
         with self.session(self._app.timeout) as session:
             session.all("BEGIN")
-            yield Store(session, self.path)
+            yield Store(session, path, file)
 
     @contextmanager
     def session(self, timeout: float) -> Iterator[Session]:
@@ -150,6 +155,14 @@ class Reading:
         cancel = self._cancel
         if cancel is not None:
             cancel()
+
+
+def _identity(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:  # which cannot be opened either
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _examine(session: Session) -> Layout:

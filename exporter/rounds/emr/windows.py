@@ -85,7 +85,9 @@ def _existing_operations(store: Store, app: App, zone: tzinfo | None, now: float
     if since is not None:
         newest = f"SELECT * FROM transactions ORDER BY id DESC LIMIT {_TRANSACTIONS}"
         sql = "SELECT CAST(substr(name, 1, 200) AS BLOB), duration_ms"
-        for name, value in store.stream(f"{sql} FROM ({newest}) WHERE timestamp >= ? AND duration_ms > ?", since, least):
+        for name, value in store.stream(
+            f"{sql} FROM ({newest}) WHERE timestamp >= ? AND duration_ms > ?", since, least
+        ):
             if number(value, float("inf")) is not None:
                 yield label(text(name)), value / 1000
 
