@@ -196,7 +196,9 @@ def test_what_makes_no_sense_is_left_out_and_counted(store: ExistingStore, watch
 
 
 def test_no_text_of_a_row_is_told(store: ExistingStore, watch: Watch, tmp_path: Path) -> None:
-    planted = dict.fromkeys(("error_message", "stack_trace", "context", "user_id", "user_data", "tags"), PATIENT)
+    planted: dict[str, Any] = dict.fromkeys(
+        ("error_message", "stack_trace", "context", "user_id", "user_data", "tags"), PATIENT
+    )
     store.error(f"Error of {PATIENT}", error_hash=PATIENT, environment_info=PATIENT, app_version=PATIENT, **planted)
     store.message(PATIENT, message=PATIENT, context=PATIENT)
     store.timing(f"{PATIENT}_ms", 1, tags={"patient": PATIENT})
@@ -388,7 +390,7 @@ def test_another_exporter_with_the_same_ledger(store: ExistingStore, tmp_path: P
         other.look()
         return known
 
-    one.collector._known = late.__get__(one.collector)  # type: ignore[method-assign]
+    one.collector._known = late.__get__(one.collector)
     with pytest.raises(CollectorError, match="another exporter"):
         one.look()
     del one.collector._known  # type: ignore[method-assign]
@@ -521,9 +523,12 @@ def test_the_first_look_tells_when_it_happened_and_the_next_ones_when_it_was_not
 
 def test_times_are_found_without_and_with_a_zone(tmp_path: Path) -> None:
     then = time.time() - 2 * DAY
-    for number, (zone, keys) in enumerate(
-        [(ZoneInfo("Asia/Kathmandu"), {}), (ZoneInfo("Europe/Berlin"), {"time_zone": "Europe/Berlin"}), (UTC, {})]
-    ):
+    zones: list[tuple[Any, dict[str, Any]]] = [
+        (ZoneInfo("Asia/Kathmandu"), {}),
+        (ZoneInfo("Europe/Berlin"), {"time_zone": "Europe/Berlin"}),
+        (UTC, {}),
+    ]
+    for number, (zone, keys) in enumerate(zones):
         folder = tmp_path / str(number)
         folder.mkdir()
         store = ExistingStore(folder / "m.db", zone=zone)
@@ -551,6 +556,7 @@ def test_windows_of_an_hour_and_a_day(store: ExistingStore, tmp_path: Path) -> N
     for minutes in range(1, 13):
         store.timing("llm_response_ms", 5000, at=now - 60 * minutes)
         store.timing("llm_response_ms", 5000, at=now - 60 * minutes - HOUR)
+    keys: dict[str, Any]
     for keys in ({}, {"time_zone": "America/Sao_Paulo"}):
         found = Watch(store.path, tmp_path, **keys).look()
         assert found.one("error_groups") == 3
