@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rounds.emr.app import crashes
+from rounds.emr.app import crashes, spool
 from rounds.emr.app.crashes import ACTIONS, KEPT, Actions, Folder, Report
 from rounds.emr.app.monitor import Monitor
 from rounds.emr.app.scrubbing import Scrubber
@@ -245,6 +245,18 @@ def test_crashes_of_days_offline_are_sent_in_order_later(app: App) -> None:
         app.run(code, environment={"CRASH_REPORT_URL": url})
     assert [each.json["id"] for each in taken.got] == [each["id"] for each in app.reported()]
     assert submitted(app) == [1, 1, 1]
+
+
+def test_what_nobody_sends_any_more_is_dropped_when_it_is_old(app: App) -> None:
+    with sink() as gone:
+        url = gone.url()
+    app.run(CRASH, environment={"CRASH_REPORT_URL": url})
+    with closing(sqlite3.connect(app.store)) as store, store:
+        store.execute("UPDATE rounds_spool SET at = at - ?", (spool.AGE_MAX,))
+    app.run("monitor.flush(60)")
+    assert app.rows("SELECT count(*) FROM rounds_spool") == [(0,)]
+    assert app.counter("telemetry_dropped_total") == {("age",): 1}
+    assert submitted(app) == [0]
 
 
 def test_a_destination_that_hangs_does_not_keep_the_process(app: App) -> None:

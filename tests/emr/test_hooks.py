@@ -32,6 +32,10 @@ def app(tmp_path: Path) -> App:
 
 
 NOTHING = "pass"
+_NO_STORE = """
+start = module.Monitor.__init__
+module.Monitor.__init__ = lambda self, *args, **keys: start(self, *args, **{**keys, "store": None})
+"""
 
 # --- the main thread --------------------------------------------------------------------------------------------------
 
@@ -90,6 +94,13 @@ def test_who_calls_the_hook_and_goes_on_has_not_crashed(app: App) -> None:
     assert app.errors == {("LookupError", "main"): 1}
     assert app.crashes == {}
     assert app.endings == ["clean"]
+
+
+def test_without_a_store_a_program_ends_as_it_does(app: App) -> None:
+    done = app.run("raise ValueError('as before')", before="import rounds.emr.app.monitor as module\n" + _NO_STORE)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ValueError: as before\n")
+    assert [file.name for file in app.folder.iterdir()] == ["program.py"]
 
 
 # --- all the others, in one process -----------------------------------------------------------------------------------
