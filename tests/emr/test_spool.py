@@ -287,13 +287,17 @@ def test_a_dsn_is_taken_apart() -> None:
         assert sentry.parse(bad) is None
 
 
-def test_sentry_is_used_where_it_is_installed_and_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentry_is_used_where_it_is_installed_and_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     environment = {"SENTRY_DSN": "https://abc@sentry.example/42"}
     monkeypatch.syspath_prepend(str(tmp_path))
     assert sentry.configured(environment) is None, "sentry_sdk is not installed"
     (tmp_path / "sentry_sdk.py").write_text("raise AssertionError('nobody needs to import it')")
     assert sentry.configured(environment) is not None
     assert sentry.configured({}) is None
+    assert sentry.configured({"SENTRY_DSN": "http://abc@sentry.example/42"}) is None
+    assert caplog.messages == ["Sentry is not used: its DSN is none, or neither https nor on this computer"]
 
 
 def event(level: str = "error") -> sentry.Event:
