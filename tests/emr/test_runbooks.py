@@ -55,12 +55,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> LibraryStore:
     """One in which messages were opted in, so that names may be there too."""
     store = LibraryStore(tmp_path_factory.mktemp("library") / "monitoring.db")
     now = time.time()
+    group = "00112233445566aa"
     store.operation("save_visit", 1.5, "error", at=now - 60)
     store.counter("telemetry_dropped_total", "queue_full", by=7)
     place = {"culprit": "clinic.visits:save", "trace": "clinic.visits:save:12"}
     store.insert(
         "rounds_error_group",
-        **{"fingerprint": "00112233445566aa", "error_type": "ValueError", "message": NAME, "count": 1, **place},
+        **{"fingerprint": group, "error_type": "ValueError", "message": NAME, "count": 1, **place},
         first_seen=now - 60,
         last_seen=now - 60,
         version="2.1.0",
@@ -78,7 +79,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> LibraryStore:
         channels='["notification"]',
     )
     crash = {"id": "20260131_180000_1_00112233", "kind": "python", "error_type": "ValueError", "report": "crash_1.json"}
-    store.insert("rounds_crash", at=now, fingerprint="00112233445566aa", **crash)
+    store.insert("rounds_crash", at=now, fingerprint=group, **crash)
     store.run(now - 90, heartbeat=now - 60, ended=now, ending="unclean")
     store.insert("rounds_spool", at=now, kind="crash", crash=crash["id"], body=b"{}", next_attempt=now)
     return store
@@ -98,7 +99,7 @@ def test_a_statement_runs_and_shows_no_name(
 
 
 @pytest.mark.parametrize(("runbook", "statement"), CASES)
-def test_a_statement_only_reads_and_names_its_columns(runbook: Path, statement: str) -> None:  # noqa: ARG001
+def test_a_statement_only_reads_and_names_its_columns(runbook: Path, statement: str) -> None:
     """What is run in haste is pasted somewhere, and the application may be writing."""
     assert statement.startswith("SELECT ")
     assert "*" not in statement.replace("count(*)", "")
