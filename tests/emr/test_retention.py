@@ -42,13 +42,15 @@ def store(path: Path, clock: list[float]) -> Iterator[Store]:
 def everything(at: float) -> Batch:
     """A row for each table that ages."""
     slots = Counter({int(at // 300): 2})
-    return Batch(
+    batch = Batch(
         Counter({("events_total", ("visits_saved",)): 1}),
         {f"gauge{at}": (1.0, at)},
         [(at, "save_visit", 0.5, "ok")],
         {f"{at}": Group("ValueError", "c", "t", None, at, at, slots)},
         [Alert(at, "error", "", ())],
     )
+    batch.sample(at, "count", "visits_saved", 1)
+    return batch
 
 
 def crash(store: Store, at: float) -> None:
