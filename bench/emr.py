@@ -31,7 +31,7 @@ MODES = ("bare", "rounds")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """What operations raise."""
 
 
@@ -44,7 +44,7 @@ def fail(depth: int) -> int:
     """An operation that does not."""
     if depth:
         return fail(depth - 1)
-    raise Failed
+    raise FailedError
 
 
 @dataclass
@@ -100,7 +100,7 @@ def with_error(call: Callable[[int], Any], depth: int) -> None:
     """A call that fails, and whose error is handled."""
     try:
         call(depth)
-    except Failed:
+    except FailedError:
         return
 
 

@@ -374,7 +374,8 @@ class Broken(Told):
     def error(self, error: BaseException, source: str) -> None:
         raise RuntimeError("of the monitor's own")
 
-    crash = error  # type: ignore[assignment]
+    def crash(self, error: BaseException) -> None:
+        self.error(error, "crash")
 
 
 ALL = ("sys", "threads", "executors", "asyncio", "unraisable", "sigterm")
@@ -485,7 +486,7 @@ def test_faulthandler_is_given_back_unless_somebody_has_enabled_it_again(told: T
             assert faulthandler.is_enabled()
             faulthandler.disable()
     finally:
-        if was:
+        if was and sys.__stderr__ is not None:
             faulthandler.enable(sys.__stderr__)
 
 

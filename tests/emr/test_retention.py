@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from rounds.emr.app import retention
 from rounds.emr.app.batch import Alert, Batch, Group
-from rounds.emr.app.retention import OWN, PIECE, foreign_bytes, remove_older
+from rounds.emr.app.retention import OWN, PIECE, remove_older
 from rounds.emr.app.runs import Run
 from rounds.emr.app.store import Limits, Store
 from support.emr_writing import counter, group, rows, timings
@@ -57,7 +57,8 @@ def crash(store: Store, at: float) -> None:
     values = (f"{at}", at)
     store.transaction(
         lambda connection: connection.execute(
-            "INSERT INTO rounds_crash (id, at, kind, error_type, fingerprint, report) VALUES (?, ?, 'python', '', '', '')",
+            "INSERT INTO rounds_crash (id, at, kind, error_type, fingerprint, report)"
+            " VALUES (?, ?, 'python', '', '', '')",
             values,
         )
     )
@@ -104,19 +105,18 @@ def test_a_clock_that_was_wrong_removes_nothing_that_is_new(path: Path, store: S
     assert counts(path)["rounds_timing"] == 2
 
 
-def test_pieces_are_small_and_pages_are_given_back(path: Path, store: Store, clock: list[float]) -> None:
+def test_pieces_are_small_and_pages_are_given_back(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for day in range(4):
         assert store.write(timings(PIECE, at=NOW - (95 - day) * DAY))
     assert store.write(timings(10, at=NOW))
     removed: list[int] = []
     transaction = store.transaction
 
-    def watch(work: object, **more: object) -> object:
-        result = transaction(work, **more)  # type: ignore[arg-type]
-        removed.append(result)
-        return result
+    def watch(work: Callable[[sqlite3.Connection], int]) -> int:
+        removed.append(transaction(work))
+        return removed[-1]
 
-    store.transaction = watch  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(store, "transaction", watch)
     size = path.stat().st_size + path.with_name("monitoring.db-wal").stat().st_size
     while store.maintain():
         pass
@@ -196,9 +196,7 @@ def test_another_programs_tables_take_none_of_the_room(path: Path) -> None:
         connection.executemany("INSERT INTO messages (message) VALUES (?)", [("x" * 100,)] * 20_000)
     store = Store(path, "clinic", Limits(max_bytes=1_000_000), clock=lambda: NOW)
     assert store.write(timings(PIECE, at=NOW))
-    connection = store._connection
-    assert connection is not None
-    if not foreign_bytes(connection):
+    if not store._foreign:
         pytest.skip("this SQLite cannot tell the size of a table")
     while store.maintain():
         pass

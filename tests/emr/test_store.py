@@ -150,7 +150,7 @@ def test_more_rows_than_one_statement_takes(path: Path, store: Store) -> None:
         Batch(gauges={"x": (float("nan"), 1.0)}),
         Batch(groups={"bad\ud800": group()}),
         Batch(groups={"ab": Group("E", "c", object(), None, 1.0, 1.0, Counter({1: 1}))}),  # type: ignore[arg-type]
-        Batch(counters=Counter({("events_total", ("x",)): float("inf")})),  # type: ignore[arg-type]
+        Batch(counters=Counter({("events_total", ("x",)): float("inf")})),
         Batch(counters=Counter({("events_total\ud800", ("x",)): 1})),
         Batch(alerts=[Alert(1.0, None, "", ())]),  # type: ignore[arg-type]
     ],

@@ -18,7 +18,7 @@ from rounds.emr import names
 
 #: What was noted of an error: its kind; code, position and module of each frame, one after the other, outermost first;
 #: the same of the members of an exception group; and what was called, for errors without frames. It holds neither the
-#: error nor its frames, so that nothing of them is kept alive. No class, as making an object takes longer than the rest.
+#: error nor its frames, so that nothing of them is kept alive. No class: making an object takes longer than the rest.
 Sight: TypeAlias = tuple[type[BaseException], list[Any], tuple[Any, ...], str]
 #: A frame: its code, the instruction it was at, and its module's name if that is a text.
 Frame: TypeAlias = tuple[CodeType, int, Any]

@@ -86,15 +86,15 @@ class Monitor:
         self._totals: Totals | None = None
         self._server: Server | None = None
         self.writer: Writer | None = None
-        self._alerts = Alerts(app, self.scrub, lambda alert: self.intake.put((ALERT, alert)), least=notify)
+        self._alerts = Alerts(app, self.scrub, lambda alert: self.intake.must((ALERT, alert)), least=notify)
         self._lookout: Lookout | None = None
         self._hooks: Hooks | None = None
         try:
             self._start(store, crash_report_url, Limits(int(max_store_mb * _MEBIBYTE), retention_days))
             if listen is not None:
                 self._serve(listen)
-        except Exception:
-            log.exception("cannot monitor; the application goes on without")
+        except Exception as error:
+            log.warning("cannot monitor (%s); the application goes on without", type(error).__name__)
             self.intake.close()
 
     def _start(self, path: Path | str | None, report_url: str | None, limits: Limits) -> None:
@@ -113,7 +113,7 @@ class Monitor:
         self.intake.wake = self.writer.wake
         if not self.writer.start():
             raise RuntimeError("no thread could be started")
-        self._lookout.attach(self.writer, self.capture)
+        self._lookout.attach(self.writer, self.note)
         atexit.register(self.close)
 
     def _serve(self, listen: str) -> None:
@@ -362,6 +362,8 @@ class Monitor:
             # What the desktop takes its time for must not cost what is to be stored.
             self._alerts.settle(timeout / 2)
             self._alerts.abandon()
+            if self._lookout is not None:
+                self._lookout.last_words(end - perf_counter())
             self.writer.close(end - perf_counter())
         if self._lookout is not None:
             self._lookout.settle(end - perf_counter())
