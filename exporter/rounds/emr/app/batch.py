@@ -8,6 +8,16 @@ from typing import TypeAlias
 
 Labels: TypeAlias = tuple[str, ...]
 
+#: What waits for a store that cannot be written to: single operations, groups of errors, alerts. More is dropped.
+MOST_TIMINGS = 20_000
+MOST_GROUPS = 2_000
+MOST_ALERTS = 10_000
+
+
+def dropped(reason: str) -> tuple[str, Labels]:
+    """The counter of what is not in the store for this reason, one of :data:`rounds.emr.names.DROPS`."""
+    return "telemetry_dropped_total", (reason,)
+
 
 @dataclass
 class Group:
@@ -55,3 +65,26 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.counters or self.gauges or self.timings or self.groups or self.alerts)
+
+    def add(self, later: Batch) -> None:
+        """Take what was said later. What is too much is left out, and counted as dropped."""
+        self.counters.update(later.counters)
+        self.gauges.update(later.gauges)
+        room = max(0, MOST_TIMINGS - len(self.timings))
+        self.timings += later.timings[:room]
+        left_out = len(later.timings[room:])
+        for fingerprint, group in later.groups.items():
+            known = self.groups.get(fingerprint)
+            if known is not None:
+                known.first = min(known.first, group.first)
+                known.last = max(known.last, group.last)
+                known.slots.update(group.slots)
+            elif len(self.groups) < MOST_GROUPS:
+                self.groups[fingerprint] = group
+            else:
+                left_out += group.slots.total()
+        room = max(0, MOST_ALERTS - len(self.alerts))
+        self.alerts += later.alerts[:room]
+        left_out += len(later.alerts[room:])
+        if left_out:
+            self.counters[dropped("size")] += left_out

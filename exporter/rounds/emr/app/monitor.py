@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TypeVar
 
+from rounds.emr import names
+from rounds.emr.app.aggregate import Aggregate
+from rounds.emr.app.errors import Portraits, look
+from rounds.emr.app.instruments import Count, Gauge, amount
+from rounds.emr.app.intake import COUNT, ERROR, TIMING, Intake
+from rounds.emr.app.operations import Operation, Watch, first_sight
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.health.result import Health
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+log = logging.getLogger("rounds.emr")
+
+#: What programs call levels that have another name here.
+_LEVELS = {**{level: level for level in names.LEVELS}, "warn": "warning", "critical": "error", "fatal": "error"}
 
 
 class Monitor:
@@ -36,31 +50,69 @@ class Monitor:
         max_store_mb: float = 50,
         retention_days: float = 90,
     ) -> None:
-        raise NotImplementedError
+        self.app = app
+        self.version = version
+        self.scrub = scrub or Scrubber()
+        self.intake = Intake()
+        self.portraits = Portraits()
+        self._gauges: dict[str, Gauge] = {}
+        self._seeded: set[str] = set()
+        self.aggregate = Aggregate(self.intake, self._gauges, self.portraits)
 
     def operation(
         self,
-        name: str | None = None,
+        name: Any = None,
         *,
         slow: float | None = None,
         expected: tuple[type[BaseException], ...] = (),
         error_if: Callable[[Any], bool] | None = None,
         capture: bool = True,
     ) -> Any:
-        """A decorator for functions, coroutine functions, generator functions and methods; also a context manager."""
-        raise NotImplementedError
+        """A decorator for functions, coroutine functions, generator functions and methods; also a context manager.
 
-    def count(self, name: str, value: int = 1) -> Any:
+        Args:
+            name: the operation's; by default that of the function. A function where it is used without parentheses.
+            slow: seconds; calls that take longer are counted in ``slow_operations_total``.
+            expected: exceptions that are part of the work: the outcome is an error, but they are not captured.
+            error_if: what is given a result, and says whether it is an error.
+            capture: whether exceptions are captured.
+        """
+
+        def make(label: str) -> Watch:
+            self._seed(label, slow)
+            return Watch(self.intake, self.scrub, label, slow, expected, error_if, capture)
+
+        if name is None or isinstance(name, str):
+            return Operation(name, make)
+        return Operation(None, make)(name)
+
+    def _seed(self, operation: str, slow: float | None) -> None:
+        """Make counters known before they grow: one that is born as 1 has not grown for Prometheus."""
+        if operation in self._seeded or len(self._seeded) > _SEEDED:
+            return
+        self._seeded.add(operation)
+        for outcome in names.OUTCOMES:
+            self.intake.put((COUNT, "operations_total", (operation, outcome), 0))
+        self.intake.put((COUNT, "operation_duration_seconds_bucket", (operation, "+Inf"), 0))
+        self.intake.put((COUNT, "operation_duration_seconds_sum", (operation,), 0))
+        if slow is not None:
+            self.intake.put((COUNT, "slow_operations_total", (operation,), 0))
+
+    def count(self, name: str, value: float = 1) -> Any:
         """Count an event now; the result can also decorate a function, whose calls are counted then."""
-        raise NotImplementedError
+        return Count(self.intake, name, value)
 
-    def gauge(self, name: str) -> Any:
+    def gauge(self, name: str) -> Gauge:
         """A gauge with ``set`` and ``add``."""
-        raise NotImplementedError
+        gauge = self._gauges.get(name)
+        return gauge if gauge is not None else self._gauges.setdefault(name, Gauge(name))
 
     def timing(self, name: str, seconds: float, outcome: str = "ok") -> None:
         """Record an operation that was measured elsewhere."""
-        raise NotImplementedError
+        end = perf_counter()
+        taken = amount(seconds)
+        if taken is not None and taken >= 0:
+            self.intake.put((TIMING, end - taken, end, name, outcome if outcome in names.OUTCOMES else "ok", None))
 
     def capture(
         self,
@@ -72,11 +124,23 @@ class Monitor:
         fingerprint: str | None = None,
     ) -> str:
         """Record an error, the one being handled when none is given; gives its fingerprint."""
-        raise NotImplementedError
+        at = perf_counter()
+        try:
+            error = error if error is not None else sys.exc_info()[1]
+            if error is None:
+                return ""
+            sight = look(error, error.__traceback__, operation or "")
+            if first_sight(error):
+                message = self.scrub.message(error)
+                self.intake.put((ERROR, at, source, sight, message, self.scrub.tags(tags), fingerprint))
+            return fingerprint or self.portraits.of(sight).fingerprint
+        except Exception:
+            return ""
 
     def message(self, level: str = "info") -> None:
         """Count a message by its level. Its text goes nowhere."""
-        raise NotImplementedError
+        known = _LEVELS.get(level, "info") if isinstance(level, str) else "info"
+        self.intake.put((COUNT, "messages_total", (known,), 1))
 
     def retry(
         self,
@@ -119,8 +183,12 @@ class Monitor:
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Wait until what was said so far is in the store."""
-        raise NotImplementedError
+        return False
 
     def close(self, timeout: float = 2.0) -> None:
         """Store what was said, and say that the process ends well. Called at exit too."""
-        raise NotImplementedError
+        self.intake.close()
+
+
+#: Operations that are made known before they are first called.
+_SEEDED = 500

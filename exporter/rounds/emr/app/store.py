@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import logging
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from rounds.emr.app.batch import Batch
+from rounds.emr.app.batch import Batch, Labels, dropped
+from rounds.emr.app.files import Identity, Unusable, describe, identity, is_damage, open_file
+
+T = TypeVar("T")
+
+log = logging.getLogger("rounds.emr")
+
+#: What values can do to a statement. They are left out, or they would keep out all others for ever.
+_BAD_VALUE = (
+    *(OverflowError, ValueError, TypeError),
+    *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.ProgrammingError),
+)
+
+_COUNTER = """
+INSERT INTO rounds_counter (name, labels, value) VALUES (?, ?, ?)
+ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value"""
+_GAUGE = """
+INSERT INTO rounds_gauge (name, value, at) VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"""
+_TIMING = "INSERT INTO rounds_timing (at, operation, seconds, outcome) VALUES (?, ?, ?, ?)"
+_NEW_GROUP = """
+INSERT INTO rounds_error_group
+  (fingerprint, error_type, culprit, trace, message, first_seen, last_seen, count, version)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fingerprint) DO NOTHING"""
+#: What was resolved and is seen again is not resolved.
+_GROUP = """
+UPDATE rounds_error_group SET first_seen = min(first_seen, ?), last_seen = max(last_seen, ?), count = count + ?,
+  version = ?, resolved = 0
+WHERE fingerprint = ?"""
+_SLOT = """
+INSERT INTO rounds_error_slot (slot, fingerprint, count) VALUES (?, ?, ?)
+ON CONFLICT (slot, fingerprint) DO UPDATE SET count = count + excluded.count"""
+_ALERT = "INSERT INTO rounds_alert (at, severity, key, title, message, channels) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True)
@@ -17,8 +57,12 @@ class Limits:
     retention_days: float = 90.0
 
 
+class StoreUnavailable(Exception):  # noqa: N818
+    """The store cannot be written to now. It has been told; try again later."""
+
+
 class Store:
-    """One application's store. Used by one thread, but for the constructor.
+    """One application's store. Used by one thread at a time, but for the constructor.
 
     Nothing here raises into the application: what cannot be written is counted as dropped, and told once by the
     logger ``rounds.emr``.
@@ -26,24 +70,197 @@ class Store:
     Args:
         path: the file; folders above it are made.
         app: the application's name.
+        version: the application's version.
         clock: seconds since 1970.
     """
 
-    def __init__(self, path: Path, app: str, limits: Limits, *, clock: Callable[[], float]) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        path: Path,
+        app: str,
+        limits: Limits = Limits(),
+        *,
+        version: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        # The application may change its folder.
+        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
+        self.app = app
+        self.version = version
+        self.limits = limits
+        self.clock = clock
+        self._connection: sqlite3.Connection | None = None
+        self._identity: Identity | None = None
+        self._told = ""
 
-    def open(self) -> None:
-        """Open or make the file, check it, set it aside if it is damaged, and make the tables."""
-        raise NotImplementedError
+    def open(self) -> bool:
+        """Open or make the file, check it, set it aside if it is damaged, and make the tables.
+
+        Gives whether it can be used. Every use of the store opens it where that has not been done.
+        """
+        try:
+            self._ready()
+        except StoreUnavailable:
+            return False
+        return True
 
     def write(self, batch: Batch) -> bool:
         """Add a batch in one transaction; False where it could not be written now and should be tried again."""
-        raise NotImplementedError
+        try:
+            try:
+                self.transaction(lambda connection: self._put(connection, batch, _all_at_once))
+            except _BAD_VALUE:
+                self.transaction(lambda connection: self._put(connection, batch, _one_by_one))
+        except StoreUnavailable:
+            return False
+        except Exception as error:
+            self._tell("cannot write the store", error)
+            self.close()
+            return False
+        return True
 
-    def maintain(self) -> None:
-        """Remove what is too old or too much, a bounded piece at a time, and give free pages back."""
-        raise NotImplementedError
+    def transaction(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Do all of this, or nothing. ``work`` may be called again, where another file took the store's place.
+
+        Args:
+            work: what to do with the connection, in ``BEGIN IMMEDIATE``.
+            durable: wait until it is on the disk, so that a loss of power does not undo it.
+
+        Raises:
+            StoreUnavailable: it could not be done now.
+        """
+        for _ in range(2):
+            connection = self._ready()
+            try:
+                result = _transact(connection, work, durable=durable)
+                # Else it went into a file that is no longer there.
+                if identity(self.path) == self._identity:
+                    self._told = ""
+                    return result
+                self.close()
+            except _BAD_VALUE:
+                raise
+            except (sqlite3.Error, OSError, Unusable) as error:
+                self._tell("cannot write the store", error)
+                if not is_damage(error):
+                    raise StoreUnavailable from None
+                self.close()
+        raise StoreUnavailable
+
+    def maintain(self) -> bool:
+        """Remove what is too old or too much, a bounded piece at a time, and give free pages back.
+
+        Gives whether there is more to do.
+        """
+        return False
 
     def close(self) -> None:
-        """Let go of the file."""
-        raise NotImplementedError
+        """Let go of the file. The next use opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _ready(self) -> sqlite3.Connection:
+        if self._connection is None:
+            try:
+                opened = open_file(self.path, self.app, self.clock())
+            except (sqlite3.Error, OSError, Unusable, RuntimeError, ValueError) as error:
+                self._tell("cannot open the store", error)
+                raise StoreUnavailable from None
+            self._connection, self._identity = opened.connection, opened.identity
+            if opened.damaged:
+                log.warning("the store was damaged; it was set aside and a new one begun")
+        return self._connection
+
+    def _put(self, connection: sqlite3.Connection, batch: Batch, insert: Insert) -> None:
+        counters = batch.counters.copy()
+        lost = 0
+        new = 0
+        for fingerprint, group in batch.groups.items():
+            count = group.slots.total()
+            shown = (group.error_type, group.culprit, group.trace, group.message)
+            try:
+                values = (fingerprint, *shown, group.first, group.last, count, self.version)
+                if connection.execute(_NEW_GROUP, values).rowcount:
+                    new += 1
+                else:
+                    connection.execute(_GROUP, (group.first, group.last, count, self.version, fingerprint))
+                connection.executemany(_SLOT, [(slot, fingerprint, count) for slot, count in group.slots.items()])
+            except _BAD_VALUE:
+                if insert is _all_at_once:
+                    raise
+                lost += count
+        lost += insert(connection, _TIMING, batch.timings)
+        lost += insert(connection, _GAUGE, [(name, *gauge) for name, gauge in batch.gauges.items()])
+        lost += insert(
+            connection,
+            _ALERT,
+            [(a.at, a.severity, a.key, a.title, a.message, json.dumps(a.channels)) for a in batch.alerts],
+        )
+        if new:
+            counters["error_groups_seen_total", ()] += new
+        lost += sum(not math.isfinite(value) for value in counters.values())
+        if lost:
+            counters[dropped("error")] += lost
+        insert(connection, _COUNTER, counter_rows(counters.items()))
+
+    def _tell(self, what: str, error: BaseException) -> None:
+        """Once, until it works again."""
+        why = describe(error)
+        if why != self._told:
+            self._told = why
+            with suppress(Exception):
+                log.warning("%s: %s; what the application says waits in memory, as far as there is room", what, why)
+
+
+def counter_rows(counters: Iterable[tuple[tuple[str, Labels], float]]) -> list[tuple[str, str, float]]:
+    """Counters as the store has them. Those that are no numbers would spoil the sums, and are left out."""
+    return [
+        (name, json.dumps(labels, separators=(",", ":")), value)
+        for (name, labels), value in counters
+        if math.isfinite(value)
+    ]
+
+
+def add_counter(connection: sqlite3.Connection, name: str, labels: Labels, value: float) -> None:
+    """Add to a counter, in a transaction with what it counts."""
+    connection.executemany(_COUNTER, counter_rows([((name, labels), value)]))
+
+
+Insert = Callable[[sqlite3.Connection, str, list[Any]], int]
+
+
+def _all_at_once(connection: sqlite3.Connection, statement: str, rows: list[Any]) -> int:
+    connection.executemany(statement, rows)
+    return 0
+
+
+def _one_by_one(connection: sqlite3.Connection, statement: str, rows: list[Any]) -> int:
+    """How many were left out."""
+    lost = 0
+    for row in rows:
+        try:
+            connection.execute(statement, row)
+        except _BAD_VALUE:
+            lost += 1
+    return lost
+
+
+def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+    if durable:
+        connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+    finally:
+        if durable:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA synchronous = NORMAL")
+    return result

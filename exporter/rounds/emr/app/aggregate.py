@@ -1,0 +1,188 @@
+"""Makes a batch of records: adds up, groups errors, limits names. For the writer's thread alone."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rounds.emr import names
+from rounds.emr.app.batch import Alert, Batch, Group, Labels
+from rounds.emr.app.errors import Portrait, Portraits, Sight
+from rounds.emr.app.instruments import Count, Gauge, amount
+from rounds.emr.app.intake import Intake, Record
+from rounds.emr.layout import SLOT_SECONDS
+
+#: Timings that a batch holds at most, and groups: more are only counted.
+TIMINGS, GROUPS = 20_000, 1000
+#: Different names of operations, events and gauges that an application may have, and kinds of errors.
+NAMES, ERROR_TYPES = 500, 50
+#: Records that are added up in one go, and seconds of rest after each: other threads wait meanwhile.
+PIECE, REST = 500, 0.0005
+
+#: What stands for groups beyond the limit.
+_MANY = Portrait("0" * 16, names.OTHER, names.OTHER, "")
+
+Key = tuple[str, Labels]
+_DROPPED_FULL: Key = ("telemetry_dropped_total", ("queue_full",))
+_DROPPED_SIZE: Key = ("telemetry_dropped_total", ("size",))
+_DROPPED_ERROR: Key = ("telemetry_dropped_total", ("error",))
+
+
+class Aggregate:
+    """What was said, as it goes into the store.
+
+    Args:
+        intake: where it comes from.
+        gauges: those of the application, by name; it may have more of them later.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self, intake: Intake, gauges: dict[str, Gauge], portraits: Portraits, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._intake = intake
+        self._gauges = gauges
+        self._portraits = portraits
+        self._clock = clock
+        self._names: dict[str, _Names] = {
+            kind: _Names(limit)
+            for kind, limit in (("operation", NAMES), ("event", NAMES), ("gauge", NAMES), ("error", ERROR_TYPES))
+        }
+        self._operations: dict[tuple[str, str], _Keys] = {}
+        # In the order of the kinds.
+        self._add: tuple[Callable[..., None], ...] = (
+            self._timing,
+            self._failure,
+            self._error,
+            self._count,
+            self._counted,
+            self._alert,
+        )
+        # From perf_counter to the time of day, which may be set at any moment.
+        self._offset = 0.0
+
+    def collect(self, batch: Batch) -> None:
+        """Add to a batch what was said until now, what was dropped, and gauges that were set."""
+        left = len(self._intake)
+        while left > 0:
+            records = self._intake.drain(min(left, PIECE))
+            left -= len(records)
+            self.add(records, batch)
+            if not records:
+                break
+            if left > 0:
+                time.sleep(REST)
+        if dropped := self._intake.dropped():
+            batch.counters[_DROPPED_FULL] += dropped
+        now = self._clock()
+        for name, gauge in list(self._gauges.items()):
+            value = gauge.changed()
+            if value is not None:
+                batch.gauges[self._names["gauge"](name)] = (value, now)
+
+    def add(self, records: Iterable[Record], batch: Batch) -> None:
+        """Add records to a batch. One that makes no sense is counted as dropped."""
+        self._offset = self._clock() - time.perf_counter()
+        for kind, *rest in records:
+            try:
+                self._add[kind](batch, *rest)
+            except Exception:
+                batch.counters[_DROPPED_ERROR] += 1
+
+    def _timing(
+        self, batch: Batch, begin: float, end: float, operation: object, outcome: str, slow: float | None
+    ) -> None:
+        name = self._names["operation"](operation)
+        keys = self._operations.get((name, outcome))
+        if keys is None:
+            keys = self._operations[name, outcome] = _Keys(name, outcome)
+        seconds = max(0.0, end - begin)
+        counters = batch.counters
+        counters[keys.total] += 1
+        counters[keys.buckets[bisect_left(names.DURATION_BOUNDS, seconds)]] += 1
+        counters[keys.sum] += seconds  # type: ignore[assignment]
+        if slow is not None and seconds > slow:
+            counters[keys.slow] += 1
+        if len(batch.timings) < TIMINGS:
+            batch.timings.append((end + self._offset, name, seconds, outcome))
+        else:
+            counters[_DROPPED_SIZE] += 1
+
+    def _failure(
+        self, batch: Batch, begin: float, end: float, operation: object, slow: float | None, *error: Any
+    ) -> None:
+        self._timing(batch, begin, end, operation, "error", slow)
+        self._error(batch, end, *error)
+
+    def _error(
+        self,
+        batch: Batch,
+        at: float,
+        source: str,
+        sight: Sight,
+        message: str | None,
+        tags: object,  # noqa: ARG002
+        fingerprint: str | None,
+    ) -> None:
+        portrait = self._portraits.of(sight)
+        error_type = self._names["error"](portrait.error_type)
+        batch.counters["errors_total", (error_type, source)] += 1
+        when = at + self._offset
+        mark = fingerprint or portrait.fingerprint
+        group = batch.groups.get(mark)
+        if group is None:
+            if len(batch.groups) >= GROUPS:
+                mark, portrait, message, error_type = _MANY.fingerprint, _MANY, None, names.OTHER
+            group = batch.groups.setdefault(
+                mark, Group(error_type, portrait.culprit, portrait.trace, message, when, when)
+            )
+        group.first, group.last = min(group.first, when), max(group.last, when)
+        group.slots[int(when // SLOT_SECONDS)] += 1
+
+    def _count(self, batch: Batch, name: str, labels: Labels, value: float) -> None:
+        batch.counters[name, labels] += value  # type: ignore[assignment]
+
+    def _counted(self, batch: Batch, count: Count) -> None:
+        count.taken = True
+        value = amount(count.value)
+        if value is None or value < 0:
+            batch.counters[_DROPPED_ERROR] += 1
+        else:
+            batch.counters["events_total", (self._names["event"](count.name),)] += value  # type: ignore[assignment]
+
+    def _alert(self, batch: Batch, alert: Alert) -> None:
+        batch.alerts.append(alert)
+
+
+class _Names:
+    """Makes labels of names, so many different ones at most."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._labels: dict[str, str] = {}
+
+    def __call__(self, name: object) -> str:
+        if not isinstance(name, str):
+            return names.OTHER
+        # A member of an enumeration has a value that is a text.
+        text = str.__str__(name)
+        known = self._labels.get(text)
+        if known is None:
+            known = names.label(text) if len(self._labels) < self._limit else names.OTHER
+            if known != names.OTHER:
+                self._labels[text] = known
+        return known
+
+
+class _Keys:
+    """The counters of an operation and its outcome."""
+
+    def __init__(self, operation: str, outcome: str) -> None:
+        self.total: Key = ("operations_total", (operation, outcome))
+        self.buckets: tuple[Key, ...] = tuple(
+            ("operation_duration_seconds_bucket", (operation, bucket)) for bucket in names.DURATION_BUCKETS
+        )
+        self.sum: Key = ("operation_duration_seconds_sum", (operation,))
+        self.slow: Key = ("slow_operations_total", (operation,))

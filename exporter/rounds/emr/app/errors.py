@@ -1,0 +1,218 @@
+"""What an error looks like: where it was raised, and which others are the same.
+
+The thread that an error happens to only notes code objects and positions in them. What is costly, names, lines,
+fingerprint and trace, is made of them once for each group, by the writer.
+"""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from types import CodeType, TracebackType
+from typing import Any, NamedTuple, TypeAlias
+
+from rounds.emr import names
+
+#: A frame: its code, the instruction it was at, and its module's name if that is a text.
+Frame: TypeAlias = tuple[CodeType, int, Any]
+
+#: Frames that are noted of the outermost and of the innermost ones.
+_OUTER, _INNER = 50, 50
+#: Frames that are walked through in search of the innermost ones, more than Python's own limit of recursion.
+_DEEPEST = 3000
+#: Errors of a group that are looked at.
+_MEMBERS = 10
+#: Groups and positions that are remembered; then all are forgotten, which costs time and changes nothing.
+_KNOWN = 4000
+
+
+class Sight(NamedTuple):
+    """What was noted of an error. Holds neither it nor its frames, so that nothing of it is kept alive."""
+
+    kind: type[BaseException]
+    frames: tuple[Frame, ...] | list[Frame]
+    """Outermost first; those between the outer and the inner ones are left out."""
+    members: tuple[Sight, ...] = ()
+    """Those of an exception group."""
+    origin: str = ""
+    """What was called, where there are no frames."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What is stored of an error, apart from times."""
+
+    fingerprint: str
+    error_type: str
+    culprit: str
+    """``module:function`` that raised."""
+    trace: str
+    """``module:function:line`` of each frame, outermost first."""
+
+
+def look(error: BaseException, trace: TracebackType | None, origin: str = "") -> Sight:
+    """Note an error, from this entry of its traceback on."""
+    frames: list[Frame] = []
+    while trace is not None:
+        frame = trace.tb_frame
+        frames.append((frame.f_code, trace.tb_lasti, frame.f_globals.get("__name__")))
+        trace = trace.tb_next
+        if len(frames) == _OUTER and trace is not None:
+            frames += _innermost(trace)
+            break
+    if isinstance(error, BaseExceptionGroup):
+        return Sight(type(error), frames, tuple(look(each, each.__traceback__) for each in _members(error)), origin)
+    return Sight(type(error), frames, (), origin)
+
+
+def _innermost(trace: TracebackType | None) -> Iterable[Frame]:
+    entries = []
+    while trace is not None and len(entries) < _DEEPEST:
+        entries.append(trace)
+        trace = trace.tb_next
+    return [
+        (each.tb_frame.f_code, each.tb_lasti, each.tb_frame.f_globals.get("__name__")) for each in entries[-_INNER:]
+    ]
+
+
+def _members(error: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """The errors inside that are no groups themselves, the first few."""
+    waiting: list[BaseException] = [error]
+    found = 0
+    while waiting and found < _MEMBERS:
+        each = waiting.pop(0)
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions[:_MEMBERS]
+        else:
+            found += 1
+            yield each
+
+
+class Portraits:
+    """Makes portraits, and remembers them. May be used by several threads."""
+
+    def __init__(self) -> None:
+        self._portraits: dict[tuple[object, ...], tuple[Portrait, Sight]] = {}
+        self._positions: dict[tuple[int, int], tuple[str, CodeType]] = {}
+
+    def of(self, sight: Sight) -> Portrait:
+        """The portrait of what was noted."""
+        key = _key(sight)
+        known = self._portraits.get(key)
+        if known is None:
+            if len(self._portraits) >= _KNOWN:
+                self._portraits.clear()
+            # The sight is kept too: as long as its code lives, no other has the same id.
+            known = self._portraits[key] = (self._paint(sight), sight)
+        return known[0]
+
+    def _paint(self, sight: Sight) -> Portrait:
+        frames = list(_relevant(sight.frames))
+        error_type = type_name(sight.kind)
+        culprit = _place(frames[-1]) if frames else names.label(sight.origin)
+        return Portrait(self._fingerprint(sight, frames), error_type, culprit, "\n".join(_trace(frames)))
+
+    def _fingerprint(self, sight: Sight, frames: list[Frame]) -> str:
+        parts = [_qualified(sight.kind)]
+        if not frames:
+            parts.append(sight.origin)
+        # A recursion's depth is chance: each place of it is one.
+        places = dict.fromkeys((id(code), at) for code, at, _ in frames)
+        by_place = {(id(code), at): (code, at, module) for code, at, module in frames}
+        for place in places:
+            code, at, module = by_place[place]
+            parts += [str(module), code.co_qualname, self._position(code, at)]
+        # The order of tasks is chance as well.
+        parts += sorted({self.of(member).fingerprint for member in sight.members})
+        return hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=8).hexdigest()
+
+    def _position(self, code: CodeType, at: int) -> str:
+        known = self._positions.get((id(code), at))
+        if known is None:
+            if len(self._positions) >= _KNOWN:
+                self._positions.clear()
+            known = self._positions[id(code), at] = (position(code, at), code)
+        return known[0]
+
+
+def position(code: CodeType, at: int) -> str:
+    """Where an instruction is in its function, in words that lines added elsewhere do not change.
+
+    These are the names and constants that its line uses up to the instruction, and how many lines before it begin in
+    the same way. Neither the line's number nor that of the instruction would outlast a change above it.
+    """
+    lines: dict[int | None, list[str]] = {}
+    line: int | None = None
+    for instruction in dis.get_instructions(code):
+        if instruction.positions is not None and instruction.positions.lineno is not None:
+            line = instruction.positions.lineno
+        words = lines.setdefault(line, [])
+        words += _words(instruction)
+        if instruction.offset >= at:
+            break
+    here = lines.pop(line, [])
+    before = sum(words[: len(here)] == here for words in lines.values())
+    return "\1".join((*here, str(before)))
+
+
+_NAMED = frozenset((*dis.hasname, *dis.haslocal, *dis.hasfree))
+_CONSTANTS = frozenset(dis.hasconst)
+
+
+def _words(instruction: dis.Instruction) -> Iterator[str]:
+    value = instruction.argval
+    if instruction.opcode in _NAMED:
+        yield from value if isinstance(value, tuple) else (str(value),)
+    elif instruction.opcode in _CONSTANTS:
+        # Other constants, such as code and sets, do not look the same in each process.
+        yield repr(value) if isinstance(value, str | int | float | bytes | None) else type(value).__name__
+
+
+def _key(sight: Sight) -> tuple[object, ...]:
+    key: list[object] = [id(sight.kind), sight.origin]
+    for code, at, _ in sight.frames:
+        key += (id(code), at)
+    key += [_key(member) for member in sight.members]
+    return tuple(key)
+
+
+def _relevant(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Without those of the library, so that a decorator changes no fingerprint."""
+    return (frame for frame in frames if not (isinstance(frame[2], str) and frame[2].startswith(_OWN)))
+
+
+_OWN = "rounds.emr.app."
+
+
+def _place(frame: Frame) -> str:
+    code, _, module = frame
+    function = names.label(code.co_qualname)
+    return f"{names.label(module)}:{names.label(code.co_name) if function == names.OTHER else function}"
+
+
+def _trace(frames: list[Frame]) -> Iterator[str]:
+    for frame in islice(frames, _OUTER + _INNER):
+        yield f"{_place(frame)}:{_line(frame[0], frame[1])}"
+
+
+def _line(code: CodeType, at: int) -> int:
+    return next((line or 0 for start, end, line in code.co_lines() if start <= at < end), 0)
+
+
+def type_name(kind: type[BaseException]) -> str:
+    """The label of a kind of exception."""
+    try:
+        return names.label(kind.__name__)
+    except Exception:
+        # A metaclass may do anything.
+        return names.OTHER
+
+
+def _qualified(kind: type[BaseException]) -> str:
+    try:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    except Exception:
+        return names.OTHER

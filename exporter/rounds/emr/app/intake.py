@@ -1,0 +1,119 @@
+"""What was said and is not written yet: many threads put it in, the writer takes it out."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import weakref
+from collections import deque
+from typing import Any, TypeAlias
+
+#: A record's first item says what it is; :mod:`rounds.emr.app.aggregate` knows what follows.
+Record: TypeAlias = tuple[Any, ...]
+
+#: An operation that ended: begin, end (both of ``perf_counter``), operation, outcome, threshold in seconds or None.
+TIMING = 0
+#: The same with outcome ``error``, and what was raised: begin, end, operation, threshold, then what ERROR has.
+FAILURE = 1
+#: An error: when (of ``perf_counter``), source, :class:`rounds.emr.app.errors.Sight`, message or None, tags,
+#: fingerprint or None.
+ERROR = 2
+#: A counter's name, its labels, and by how much it grew; by 0 where it is to be known before it grows.
+COUNT = 3
+#: A :class:`rounds.emr.app.instruments.Count`, which may still turn out to be a decorator.
+COUNTED = 4
+#: A :class:`rounds.emr.app.batch.Alert`.
+ALERT = 5
+
+#: Records that are held at most.
+LIMIT = 20_000
+
+
+class Intake:
+    """A bounded queue without locks, so that neither a signal's handler nor a thread that dies can block another.
+
+    Records beyond the limit are dropped and counted. Threads that put at the same moment may exceed it by one each. A
+    forked child begins with an empty one: what its parent had said is the parent's to write.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        # From here on the writer is woken, so that the common way needs one comparison.
+        self._crowd = limit // 2
+        self._records: deque[Record] = deque()
+        # Adding to a number is not one step; taking the next of an iterator is.
+        self._drops = itertools.count()
+        self._looks = 0
+        self._bell = _rung_by_release()
+        _intakes.add(self)
+
+    def put(self, record: Record) -> None:
+        """Keep a record until the writer takes it, or count it as dropped."""
+        if len(self._records) < self._crowd:
+            self._records.append(record)
+        elif self._crowd:
+            self._press(record)
+
+    def _press(self, record: Record) -> None:
+        if len(self._records) < self._limit:
+            self._records.append(record)
+        else:
+            next(self._drops)
+        self.wake()
+
+    def drain(self, most: int = LIMIT) -> list[Record]:
+        """Take out the oldest ones. For one thread."""
+        take = self._records.popleft
+        return [take() for _ in range(min(most, len(self._records)))]
+
+    def dropped(self) -> int:
+        """How many were dropped since this was last asked. For the same thread."""
+        drops = next(self._drops) - self._looks
+        self._looks += drops + 1
+        return drops
+
+    def wait(self, seconds: float) -> bool:
+        """Until it is half full or somebody wakes the writer; False where neither was so in that time."""
+        return self._bell.acquire(timeout=seconds)
+
+    def wake(self) -> None:
+        """End the writer's wait. For any thread, and for handlers of signals: it waits for nothing."""
+        if self._bell.locked():
+            try:
+                self._bell.release()
+            except RuntimeError:
+                # Another thread has just done so.
+                return
+
+    def close(self) -> None:
+        """Take nothing any more, and count nothing: nobody is left to write it."""
+        self._crowd = 0
+        self._records.clear()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def _begin_anew(self) -> None:
+        self._records.clear()
+        self._drops, self._looks = itertools.count(), 0
+        self._bell = _rung_by_release()
+
+
+def _rung_by_release() -> threading.Lock:
+    """A lock that is held, and which the writer waits for; an Event has a lock inside that a handler could wait for."""
+    bell = threading.Lock()
+    bell.acquire()
+    return bell
+
+
+_intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for intake in list(_intakes):
+        intake._begin_anew()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

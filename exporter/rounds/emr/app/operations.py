@@ -1,0 +1,171 @@
+"""Calls that are measured: how long they took, what they came to, what they raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+from rounds.emr import names
+from rounds.emr.app.errors import look
+from rounds.emr.app.intake import FAILURE, TIMING, Intake
+from rounds.emr.app.scrubbing import Scrubber
+from rounds.emr.app.wrapping import wrap
+
+#: What an exception is marked with once it was captured, so that those who see it next do not count it again.
+SEEN = "__rounds_seen__"
+
+
+def first_sight(error: BaseException) -> bool:
+    """Whether nobody has captured this exception; it is marked now."""
+    try:
+        # Not by getattr: an exception may answer to any name.
+        marks = error.__dict__
+        if SEEN in marks:
+            return False
+        marks[SEEN] = True
+    except Exception:
+        # One that cannot be marked may be counted twice.
+        return True
+    return True
+
+
+class Watch:
+    """Tells the intake of an operation's calls."""
+
+    __slots__ = ("_capture", "_error_if", "_expected", "_messages", "_name", "_put", "_slow", "begin")
+
+    def __init__(
+        self,
+        intake: Intake,
+        scrub: Scrubber,
+        name: str,
+        slow: float | None,
+        expected: tuple[type[BaseException], ...],
+        error_if: Callable[[Any], bool] | None,
+        capture: bool,
+    ) -> None:
+        self._put = intake.put
+        self._messages = scrub.message if scrub.messages else None
+        self._name = name
+        self._slow = slow
+        self._expected = expected
+        self._error_if = error_if
+        self._capture = capture
+        self.begin = perf_counter
+
+    def ok(self, begin: float, result: object) -> None:
+        end = perf_counter()
+        outcome = "ok"
+        if self._error_if is not None:
+            try:
+                outcome = "error" if self._error_if(result) else "ok"
+            except Exception:
+                outcome = "ok"
+        self._put((TIMING, begin, end, self._name, outcome, self._slow))
+
+    def failed(self, begin: float, error: BaseException) -> None:
+        end = perf_counter()
+        try:
+            self._failed(begin, end, error)
+        except Exception:
+            # The exception is odd, but the operation has failed.
+            self._put((TIMING, begin, end, self._name, "error", self._slow))
+
+    def _failed(self, begin: float, end: float, error: BaseException) -> None:
+        # What is no Exception ends a program, a task or a generator on purpose.
+        if not isinstance(error, Exception):
+            self._put((TIMING, begin, end, self._name, "cancelled", self._slow))
+        elif isinstance(error, StopIteration | StopAsyncIteration):
+            # The end of an iterator that is written as a class.
+            self._put((TIMING, begin, end, self._name, "ok", self._slow))
+        elif not self._capture or isinstance(error, self._expected) or not first_sight(error):
+            self._put((TIMING, begin, end, self._name, "error", self._slow))
+        else:
+            trace = error.__traceback__
+            message = None if self._messages is None else self._messages(error)
+            sight = look(error, trace and trace.tb_next, self._name)
+            self._put((FAILURE, begin, end, self._name, self._slow, "captured", sight, message, None, None))
+
+    def ended(self, begin: float, outcome: str) -> None:
+        """A block ended, and said itself what it came to."""
+        self._put((TIMING, begin, perf_counter(), self._name, outcome, self._slow))
+
+
+class Span:
+    """A block of an operation that is under way."""
+
+    __slots__ = ("begin", "owner", "said")
+
+    def __init__(self, begin: float, owner: object) -> None:
+        self.begin = begin
+        self.owner = owner
+        self.said: str | None = None
+
+    def outcome(self, outcome: str) -> None:
+        """Say what it came to, one of ok, error, cancelled and skipped, unless an exception leaves it."""
+        if outcome in names.OUTCOMES:
+            self.said = outcome
+
+
+class Operation:
+    """A decorator, and a context manager, plain and async, that may be entered again while it is entered."""
+
+    __slots__ = ("_make", "_name", "_spans", "_watch")
+
+    def __init__(self, name: str | None, make: Callable[[str], Watch]) -> None:
+        self._name = name
+        self._make = make
+        self._watch: Watch | None = None
+        self._spans: list[Span] = []
+
+    def __call__(self, target: Any) -> Any:
+        """Decorate a function, or what else can be called."""
+        return wrap(target, self._make(self._name or name_of(target)))
+
+    def __enter__(self) -> Span:
+        """Begin to measure."""
+        if self._watch is None:
+            self._watch = self._make(self._name or names.OTHER)
+        span = Span(perf_counter(), get_ident())
+        self._spans.append(span)
+        return span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say how it ended. The exception goes on."""
+        self._end(get_ident(), error)
+
+    async def __aenter__(self) -> Span:
+        """Begin to measure."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say how it ended. The exception goes on."""
+        self._end(get_ident(), error)
+
+    def _end(self, owner: object, error: BaseException | None) -> None:
+        watch, spans = self._watch, self._spans
+        if watch is None or not spans:
+            return
+        # Threads may share an operation: each ends its own block.
+        span = next((each for each in reversed(spans) if each.owner == owner), spans[-1])
+        spans.remove(span)
+        if error is not None:
+            watch.failed(span.begin, error)
+        elif span.said is not None:
+            watch.ended(span.begin, span.said)
+        else:
+            watch.ok(span.begin, None)
+
+
+def name_of(target: Any) -> str:
+    """The name of a function, in its class but not in the function that made it."""
+    function = getattr(target, "__func__", None) or getattr(target, "fget", None) or target
+    name = getattr(function, "__qualname__", None) or getattr(type(function), "__qualname__", "")
+    return names.label(str(name).rpartition("<locals>.")[2])

@@ -1,0 +1,222 @@
+"""The thread that takes what the application said to the store."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from rounds.emr.app.batch import Batch
+from rounds.emr.app.runs import HEARTBEAT_SECONDS, Ending, Run
+from rounds.emr.app.store import Store
+
+log = logging.getLogger("rounds.emr")
+
+#: From one write to the next, where nobody asks for one.
+TICK_SECONDS = 0.5
+#: What a fork waits for a write to end, so that the child does not inherit a lock of SQLite's that nobody gives back.
+_FORK_SECONDS = 0.05
+#: A store that cannot be used is tried again after this, and then more and more seldom.
+_RETRY_SECONDS = (0.5, 30.0)
+_MAINTAIN_SECONDS = 60.0
+
+
+@dataclass(eq=False)
+class _Request:
+    """What somebody waits for. The lock is held until it is done: waiting and telling work in signal handlers too."""
+
+    work: Callable[[Store], object] | None = None
+    close: Ending | None = None
+    done: bool = False
+    waiting: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.waiting.acquire()
+
+    def finish(self, *, done: bool) -> None:
+        self.done = done
+        with suppress(RuntimeError):
+            self.waiting.release()
+
+
+@dataclass(eq=False)
+class _Task:
+    work: Callable[[Store], object]
+    seconds: float
+    due: float
+
+
+class Writer:
+    """A daemon thread that owns the store, the run's mark and what is done now and then.
+
+    Nothing here raises, and nothing waits for the store but :meth:`flush`, :meth:`call` and :meth:`close`, and those
+    not longer than they were told. All of them may be called in signal handlers.
+
+    Args:
+        collect: gives what was said since the last call; called on the thread only. In a forked child it is called
+            once before, and what it gives is thrown away: the parent has it too.
+    """
+
+    def __init__(self, store: Store, run: Run, collect: Callable[[], Batch]) -> None:
+        self.store = store
+        self.run = run
+        self._collect = collect
+        self._tasks: list[_Task] = []
+        self._closed = False
+        self._renew()
+
+    def _renew(self) -> None:
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._woken = False
+        self._busy = threading.Lock()
+        self._pending = Batch()
+        self._beat_due = float("-inf")
+        self._maintain_due = time.monotonic() + _MAINTAIN_SECONDS
+        self._retry = 0.0
+        self._retry_due = float("-inf")
+
+    def every(self, seconds: float, work: Callable[[Store], object]) -> None:
+        """Also do this on the thread, about so often. What it raises is swallowed."""
+        self._tasks.append(_Task(work, seconds, time.monotonic() + seconds))
+
+    def start(self) -> bool:
+        """Begin. Gives whether there is a thread now."""
+        _writers.add(self)
+        thread = threading.Thread(target=self._run, name="rounds-emr-writer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # No threads are to be had, or the interpreter ends.
+            return False
+        self._thread = thread
+        return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Write soon rather than at the next tick. Costs next to nothing when it is called again before that."""
+        if not self._woken:
+            self._woken = True
+            self._requests.put(None)
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Wait until what was said so far is in the store; gives whether it is."""
+        return self._ask(_Request(), timeout)
+
+    def call(self, work: Callable[[Store], object], timeout: float = 2.0) -> bool:
+        """Have something done on the thread, after what was said so far was written.
+
+        Gives whether it was done in time without raising. It may still be done later.
+        """
+        return self._ask(_Request(work), timeout)
+
+    def close(self, timeout: float = 2.0, ending: Ending = "clean") -> bool:
+        """Write what was said, and how the process ends; the thread ends then. Gives whether all of it is written."""
+        if self._closed:
+            return True
+        self._closed = True
+        done = self._ask(_Request(close=ending), timeout)
+        _writers.discard(self)
+        return done
+
+    def _ask(self, request: _Request, timeout: float) -> bool:
+        if not self.alive or threading.current_thread() is self._thread:
+            return False
+        self._requests.put(request)
+        request.waiting.acquire(timeout=max(0.0, timeout))
+        return request.done
+
+    def _run(self) -> None:
+        requests: list[_Request] = []
+        while True:
+            self._wait(requests)
+            # Requests that came until now are about what was said until now.
+            ending = next((request.close for request in requests if request.close is not None), None)
+            with self._busy:
+                done = self._tick(urgent=bool(requests))
+                for request in requests:
+                    if request.work is not None:
+                        request.finish(done=self._do(request.work))
+                    elif request.close is None:
+                        request.finish(done=done)
+                if ending is not None:
+                    done = self._end(ending) and done
+                    for request in requests:
+                        request.finish(done=done)
+                    return
+            requests.clear()
+
+    def _wait(self, requests: list[_Request]) -> None:
+        with suppress(queue.Empty):
+            first = self._requests.get(timeout=TICK_SECONDS)
+            while True:
+                if first is not None:
+                    requests.append(first)
+                first = self._requests.get_nowait()
+        self._woken = False
+
+    def _tick(self, *, urgent: bool) -> bool:
+        """Whether all that was said is in the store."""
+        try:
+            self._pending.add(self._collect())
+        except Exception:
+            log.debug("cannot collect", exc_info=True)
+        now = time.monotonic()
+        if now < self._retry_due and not urgent:
+            return False
+        if not self._write(now):
+            return False
+        if now >= self._maintain_due:
+            self._maintain_due = now + (0 if self._maintain() else _MAINTAIN_SECONDS)
+        for task in self._tasks:
+            if now >= task.due:
+                task.due = now + task.seconds
+                self._do(task.work)
+        return True
+
+    def _write(self, now: float) -> bool:
+        try:
+            if now >= self._beat_due:
+                self.run.beat()
+                self._beat_due = now + HEARTBEAT_SECONDS
+            done = not self._pending or self.store.write(self._pending)
+        except Exception:
+            done = False
+        if not done:
+            low, high = _RETRY_SECONDS
+            self._retry = min(high, max(low, 2 * self._retry))
+            self._retry_due = time.monotonic() + self._retry
+            return False
+        self._pending = Batch()
+        self._retry = 0.0
+        return True
+
+    def _end(self, ending: Ending) -> bool:
+        done = self._do(lambda _: self.run.end(ending))
+        self.store.close()
+        return done
+
+    def _maintain(self) -> bool:
+        try:
+            return self.store.maintain()
+        except Exception:
+            return False
+
+    def _do(self, work: Callable[[Store], object]) -> bool:
+        try:
+            work(self.store)
+        except Exception:
+            return False
+        return True
+
+
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
