@@ -253,29 +253,24 @@ def now() -> Row:
                 names=True,
                 text_sizes=(14, 28),
             ),
-            stat_panel(
-                108,
-                "Left on the computer",
-                "The part of the disk and of the memory that is left, of the computer that has the least. Ochre where "
-                f"alerts begin: {limits.emr_disk():.0%} of the disk, if it also gets less fast, and "
-                f"{limits.emr_memory():.0%} of the memory.",
-                [
-                    *(
-                        Query(f"min({left(what)}) >= {limit:g}", what)
-                        for what, limit in (("disk", limits.emr_disk()), ("memory", limits.emr_memory()))
-                    ),
-                    *(
-                        Query(f"min({left(what)}) < {limit:g}", f"{what}, little", colour=WARNING)
-                        for what, limit in (("disk", limits.emr_disk()), ("memory", limits.emr_memory()))
-                    ),
-                ],
-                (5, 4),
-                no_value="Neither is checked",
-                unit="percentunit",
-                decimals=0,
-                link=ALL,
-                names=True,
-                text_sizes=(14, 28),
+            *(
+                stat_panel(
+                    number,
+                    f"{what.capitalize()} left",
+                    f"The part of the {what} that is left, of the computer that has the least. Ochre under {limit:.0%}"
+                    f"{more}.",
+                    [Query(f"min({left(what)})", what)],
+                    (3, 4),
+                    no_value="not checked",
+                    unit="percentunit",
+                    decimals=0,
+                    steps=((None, UNKNOWN), (0, WARNING), (limit, NEUTRAL)),
+                    link=ALL,
+                )
+                for number, what, limit, more in (
+                    (108, "disk", limits.emr_disk(), ", where there is an alert if it also gets less fast"),
+                    (114, "memory", limits.emr_memory(), ", where there is an alert if it stays so"),
+                )
             ),
             stat_panel(
                 109,
@@ -287,7 +282,7 @@ def now() -> Row:
                     Query(f"min({age('last_crash_timestamp_seconds', is_('kind', kind), by='app')})", word)
                     for kind, word in CRASH_WORDS.items()
                 ],
-                (5, 4),
+                (4, 4),
                 no_value="None is known",
                 unit="s",
                 decimals=0,

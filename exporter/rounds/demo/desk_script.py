@@ -46,3 +46,30 @@ def _lock(seconds: float) -> Callable[[Practice], Iterator[float]]:
 
 def _befall(trouble: Trouble, seconds: float = 0) -> Callable[[Practice], None]:
     return lambda practice: practice.program.tell(trouble, seconds)
+
+
+def _kill(practice: Practice) -> None:
+    practice.program.kill()
+
+
+def _update(practice: Practice) -> None:
+    practice.program.update()
+
+
+SCRIPT = (
+    Scene(0, "", _backups(4)),
+    Scene(8, "the printer takes no prescriptions", _befall(Trouble.PRINTER, 50)),
+    Scene(40, "somebody keeps the database to himself", _lock(20)),
+    Scene(62, "backups are made no more", lambda _: None),
+    Scene(75, "the program stumbles over a form that nobody expected", _befall(Trouble.CRASH)),
+    Scene(100, "the language model's server is gone", lambda practice: practice.models.stop()),
+    Scene(140, "it is back, without the model", _without_model),
+    Scene(150, "searches take their time", _befall(Trouble.SLOW_SEARCH, 120)),
+    Scene(215, "somebody installs the model again", _with_model),
+    Scene(240, "somebody kills the program", _kill),
+    Scene(270, "backups are made again", _backups(5)),
+    Scene(290, "the language model's server hangs", _hang),
+    Scene(315, "it answers again", _answer),
+    Scene(320, "reminders cannot be sent", _befall(Trouble.REMINDERS, 15)),
+    Scene(345, "the program is updated", _update),
+)
