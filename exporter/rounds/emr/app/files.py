@@ -8,12 +8,12 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rounds.emr import layout
+from rounds.emr.layout import TABLES, VERSION
 
 #: What the writer's thread waits for others that write. Callers of the library never wait for it.
 BUSY_SECONDS = 1.0
@@ -25,6 +25,7 @@ REWRITE_BYTES = 64 * 1024 * 1024
 SET_ASIDE = 3
 _WAL_BYTES = 4 * 1024 * 1024
 _MODE = 0o600
+_ATTEMPTS = 5
 _MUTEX_SECONDS = 2.0
 _MUTEX_STALE_SECONDS = 10.0
 
@@ -42,27 +43,36 @@ class Opened:
 
     connection: sqlite3.Connection
     identity: Identity
-    damaged: bool
-    """Whether one was set aside for it."""
 
 
-def open_file(path: Path, app: str, now: float) -> Opened:
+def open_file(
+    path: Path, app: str, now: float, *, check: bool, broken: Identity | None, replaced: Callable[[], None]
+) -> Opened:
     """Open the file, or make it, folders and all.
+
+    Args:
+        check: look at its pages, as when it has not been in use in this process.
+        broken: a file that is known to be damaged.
+        replaced: called when a damaged file was set aside.
 
     Raises:
         Unusable: it is of a newer version, or not a file.
         sqlite3.Error: as it is.
         OSError: as it is.
     """
-    damaged = False
-    while True:
+    for _ in range(_ATTEMPTS):
         seen = identity(path) or _make(path)
+        if seen == broken:
+            if _set_aside(path, seen):
+                replaced()
+            continue
         try:
-            return Opened(_connect(path, app, now, damaged=damaged), seen, damaged)
+            return Opened(_connect(path, app, now, check=check), seen)
         except sqlite3.DatabaseError as error:
-            if damaged or not is_damage(error):
+            if not is_damage(error):
                 raise
-        damaged = _set_aside(path, seen)
+        broken = seen
+    raise Unusable("it is damaged again and again")
 
 
 def identity(path: Path) -> Identity | None:
@@ -84,6 +94,11 @@ def identity(path: Path) -> Identity | None:
 def is_damage(error: BaseException) -> bool:
     """Whether SQLite says that a file is none of its own, or a broken one."""
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another one writes, and it is worth to try again with the same connection."""
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def describe(error: BaseException) -> str:
@@ -110,13 +125,14 @@ def _code(error: BaseException) -> int:
     return code & 0xFF
 
 
-def _connect(path: Path, app: str, now: float, *, damaged: bool) -> sqlite3.Connection:
+def _connect(path: Path, app: str, now: float, *, check: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        _check(connection)
+        if check:
+            _check(connection)
         _refuse_newer(connection)
         _prepare(connection, path)
-        _make_tables(connection, app, now, damaged=damaged)
+        _make_tables(connection, app, now)
     except BaseException:
         connection.close()
         raise
@@ -147,7 +163,7 @@ def _refuse_newer(connection: sqlite3.Connection) -> None:
     if not _has(connection, "rounds_store"):
         return
     row = connection.execute("SELECT value FROM rounds_store WHERE key = 'version'").fetchone()
-    if row is not None and not (str(row[0]).isdecimal() and int(row[0]) <= layout.VERSION):
+    if row is not None and not (str(row[0]).isdecimal() and int(row[0]) <= VERSION):
         raise Unusable("it was made by a newer version of this library")
 
 
@@ -165,21 +181,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("VACUUM")
 
 
-def _make_tables(connection: sqlite3.Connection, app: str, now: float, *, damaged: bool) -> None:
-    if not damaged and all(_has(connection, table) for table in layout.TABLES):
+def _make_tables(connection: sqlite3.Connection, app: str, now: float) -> None:
+    if all(_has(connection, table) for table in TABLES):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statements in layout.TABLES.values():
+        for statements in TABLES.values():
             for statement in statements.split(";\n"):
                 connection.execute(statement)
-        facts = {"version": str(layout.VERSION), "id": os.urandom(16).hex(), "app": app, "created": repr(now)}
+        facts = {"version": str(VERSION), "id": os.urandom(16).hex(), "app": app, "created": repr(now)}
         connection.executemany("INSERT OR IGNORE INTO rounds_store (key, value) VALUES (?, ?)", facts.items())
-        if damaged:
-            connection.execute(
-                "INSERT INTO rounds_counter (name, labels, value) VALUES ('store_corruptions_total', '[]', 1)"
-                " ON CONFLICT (name, labels) DO UPDATE SET value = value + 1"
-            )
         connection.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
@@ -211,7 +222,7 @@ def _make(path: Path) -> Identity:
 
 
 def _set_aside(path: Path, seen: Identity) -> bool:
-    """Whether it was done here: another process may have been first."""
+    """Give a damaged file another name, with its logs. Gives whether it was done here: another process may be first."""
     with _alone(path):
         if identity(path) != seen:
             return False

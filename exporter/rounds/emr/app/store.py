@@ -11,15 +11,38 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rounds.emr.app.batch import Batch, Labels, dropped
-from rounds.emr.app.files import Identity, Unusable, describe, identity, is_damage, open_file
+from rounds.emr.app.files import (
+    BUSY_SECONDS,
+    Identity,
+    Unusable,
+    describe,
+    identity,
+    is_busy,
+    is_damage,
+    open_file,
+    wal_bytes,
+)
+from rounds.emr.app.retention import OWN, foreign_bytes, give_back, used_bytes
 
 T = TypeVar("T")
 
 log = logging.getLogger("rounds.emr")
+
+#: The size at which room is made, in parts of the most; and down to which.
+_FULL, _FILLED = 1.0, 0.95
+#: The size at which single operations are no longer taken, as others write faster than room is made.
+_CROWDED = 1.1
+#: How long room is made for at a time.
+_PIECES_SECONDS = 0.2
+_ATTEMPTS = 3
+#: A log of this size is nothing special, however small the store may be.
+_LOG_BYTES = 16 * 1024 * 1024
+_DAY = 86_400.0
 
 #: What values can do to a statement. They are left out, or they would keep out all others for ever.
 _BAD_VALUE = (
@@ -72,6 +95,9 @@ class Store:
         app: the application's name.
         version: the application's version.
         clock: seconds since 1970.
+
+    Attributes:
+        crowded: whether it is too large, so that it should be maintained now.
     """
 
     def __init__(
@@ -89,8 +115,14 @@ class Store:
         self.version = version
         self.limits = limits
         self.clock = clock
+        self.crowded = False
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
+        self._pid = 0
+        self._doubtful = True
+        self._broken: Identity | None = None
+        self._set_aside = 0
+        self._foreign = 0
         self._told = ""
 
     def open(self) -> bool:
@@ -100,6 +132,8 @@ class Store:
         """
         try:
             self._ready()
+            if self._set_aside:
+                self.transaction(lambda _: None)
         except StoreUnavailable:
             return False
         return True
@@ -107,6 +141,8 @@ class Store:
     def write(self, batch: Batch) -> bool:
         """Add a batch in one transaction; False where it could not be written now and should be tried again."""
         try:
+            if self._log_grows():
+                return False
             try:
                 self.transaction(lambda connection: self._put(connection, batch, _all_at_once))
             except _BAD_VALUE:
@@ -129,22 +165,31 @@ class Store:
         Raises:
             StoreUnavailable: it could not be done now.
         """
-        for _ in range(2):
+        suspect: Identity | None = None
+        for _ in range(_ATTEMPTS):
             connection = self._ready()
             try:
-                result = _transact(connection, work, durable=durable)
+                result = _transact(
+                    connection, lambda connection: self._and_what_was_set_aside(connection, work), durable
+                )
                 # Else it went into a file that is no longer there.
                 if identity(self.path) == self._identity:
                     self._told = ""
+                    self._set_aside = 0
                     return result
-                self.close()
             except _BAD_VALUE:
                 raise
             except (sqlite3.Error, OSError, Unusable) as error:
                 self._tell("cannot write the store", error)
-                if not is_damage(error):
+                if is_busy(error):
                     raise StoreUnavailable from None
-                self.close()
+                if is_damage(error):
+                    self._doubtful = True
+                    if self._identity == suspect:
+                        # The look at its pages found nothing, or did not come to its end.
+                        self._broken = suspect
+                    suspect = self._identity
+            self.close()
         raise StoreUnavailable
 
     def maintain(self) -> bool:
@@ -152,7 +197,28 @@ class Store:
 
         Gives whether there is more to do.
         """
+        end = time.monotonic() + _PIECES_SECONDS
+        try:
+            while self._remove_piece():
+                if time.monotonic() > end:
+                    return True
+            connection = self._ready()
+            while give_back(connection):
+                if time.monotonic() > end:
+                    return True
+            _empty_log(connection)
+        except (StoreUnavailable, sqlite3.Error):
+            pass
         return False
+
+    def forsake(self) -> None:
+        """In a forked child: never touch the parent's connection again, not even to close it.
+
+        Closing it would take the parent's locks away, and could remove its log.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            _leak(connection)
 
     def close(self) -> None:
         """Let go of the file. The next use opens it again."""
@@ -162,16 +228,51 @@ class Store:
                 connection.close()
 
     def _ready(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid != os.getpid():
+            self.forsake()
         if self._connection is None:
             try:
-                opened = open_file(self.path, self.app, self.clock())
+                opened = open_file(
+                    *(self.path, self.app, self.clock()),
+                    check=self._doubtful,
+                    broken=self._broken,
+                    replaced=self._count_set_aside,
+                )
+                self._foreign = foreign_bytes(opened.connection)
             except (sqlite3.Error, OSError, Unusable, RuntimeError, ValueError) as error:
                 self._tell("cannot open the store", error)
                 raise StoreUnavailable from None
-            self._connection, self._identity = opened.connection, opened.identity
-            if opened.damaged:
-                log.warning("the store was damaged; it was set aside and a new one begun")
+            self._connection, self._identity, self._pid = opened.connection, opened.identity, os.getpid()
+            self._doubtful = False
         return self._connection
+
+    def _and_what_was_set_aside(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._set_aside:
+            add_counter(connection, "store_corruptions_total", (), self._set_aside)
+        return work(connection)
+
+    def _log_grows(self) -> bool:
+        """Whether somebody who does not stop reading keeps the log from being emptied, and it is too large by now."""
+        if wal_bytes(self.path) <= max(_LOG_BYTES, self.limits.max_bytes):
+            return False
+        with suppress(sqlite3.Error):
+            _empty_log(self._ready())
+        if wal_bytes(self.path) <= max(_LOG_BYTES, self.limits.max_bytes):
+            return False
+        self._tell("cannot write the store", Unusable("its log is full, as another program does not stop reading"))
+        return True
+
+    def _remove_piece(self) -> bool:
+        """Whether there is more of it."""
+        before = self.clock() - self.limits.retention_days * _DAY
+        for kept in OWN:
+            if self.transaction(partial(kept.remove_older, before=before)):
+                return True
+        used = used_bytes(self._ready()) - self._foreign
+        self.crowded = used > self.limits.max_bytes * (_FILLED if self.crowded else _FULL)
+        if not self.crowded:
+            return False
+        return any(self.transaction(kept.remove_oldest) for kept in OWN)
 
     def _put(self, connection: sqlite3.Connection, batch: Batch, insert: Insert) -> None:
         counters = batch.counters.copy()
@@ -191,7 +292,12 @@ class Store:
                 if insert is _all_at_once:
                     raise
                 lost += count
-        lost += insert(connection, _TIMING, batch.timings)
+        if used_bytes(connection) - self._foreign > self.limits.max_bytes * _CROWDED:
+            self.crowded = True
+            if batch.timings:
+                counters[dropped("size")] += len(batch.timings)
+        else:
+            lost += insert(connection, _TIMING, batch.timings)
         lost += insert(connection, _GAUGE, [(name, *gauge) for name, gauge in batch.gauges.items()])
         lost += insert(
             connection,
@@ -204,6 +310,11 @@ class Store:
         if lost:
             counters[dropped("error")] += lost
         insert(connection, _COUNTER, counter_rows(counters.items()))
+
+    def _count_set_aside(self) -> None:
+        self._set_aside += 1
+        with suppress(Exception):
+            log.warning("the store was damaged; it was set aside, and a new one is begun")
 
     def _tell(self, what: str, error: BaseException) -> None:
         """Once, until it works again."""
@@ -247,7 +358,24 @@ def _one_by_one(connection: sqlite3.Connection, statement: str, rows: list[Any])
     return lost
 
 
-def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+def _empty_log(connection: sqlite3.Connection) -> None:
+    # Without waiting: meanwhile nobody else could write.
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_SECONDS)}")
+
+
+def _leak(connection: sqlite3.Connection) -> None:
+    with suppress(Exception):
+        import ctypes  # noqa: PLC0415 - only in a forked child
+
+        # At its end the interpreter would close what it still knows.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], durable: bool) -> T:
     if durable:
         connection.execute("PRAGMA synchronous = FULL")
     try:

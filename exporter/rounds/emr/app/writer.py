@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -19,11 +21,12 @@ log = logging.getLogger("rounds.emr")
 
 #: From one write to the next, where nobody asks for one.
 TICK_SECONDS = 0.5
-#: What a fork waits for a write to end, so that the child does not inherit a lock of SQLite's that nobody gives back.
+#: What a fork waits for a write to end.
 _FORK_SECONDS = 0.05
 #: A store that cannot be used is tried again after this, and then more and more seldom.
 _RETRY_SECONDS = (0.5, 30.0)
 _MAINTAIN_SECONDS = 60.0
+_FIRST_MAINTAIN_SECONDS = 5.0
 
 
 @dataclass(eq=False)
@@ -77,7 +80,8 @@ class Writer:
         self._busy = threading.Lock()
         self._pending = Batch()
         self._beat_due = float("-inf")
-        self._maintain_due = time.monotonic() + _MAINTAIN_SECONDS
+        # Soon, as there are applications that are not open for a minute.
+        self._maintain_due = time.monotonic() + _FIRST_MAINTAIN_SECONDS
         self._retry = 0.0
         self._retry_due = float("-inf")
 
@@ -128,6 +132,34 @@ class Writer:
         _writers.discard(self)
         return done
 
+    def hold(self) -> bool:
+        """Before a fork: keep the thread from the store, unless that takes long.
+
+        What a thread of the parent has locked, SQLite's own among it, nobody in the child will ever give back.
+        """
+        return self._busy.acquire(timeout=_FORK_SECONDS)
+
+    def release(self) -> None:
+        """After it, in the parent."""
+        self._busy.release()
+
+    def forked(self) -> None:
+        """Now in a child: begin anew, with nothing of the parent's."""
+        began = self._thread is not None
+        self.store.forsake()
+        self.run.forked()
+        self._renew()
+        # The parent has it too.
+        with suppress(Exception):
+            self._collect()
+        if not began or self._closed:
+            return
+        self.start()
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            # Its workers end without what is registered at exit. What is registered now would be forgotten.
+            util.register_after_fork(self, _close_at_end_of_worker)
+
     def _ask(self, request: _Request, timeout: float) -> bool:
         if not self.alive or threading.current_thread() is self._thread:
             return False
@@ -175,7 +207,7 @@ class Writer:
             return False
         if not self._write(now):
             return False
-        if now >= self._maintain_due:
+        if now >= self._maintain_due or self.store.crowded:
             self._maintain_due = now + (0 if self._maintain() else _MAINTAIN_SECONDS)
         for task in self._tasks:
             if now >= task.due:
@@ -219,4 +251,30 @@ class Writer:
         return True
 
 
+def _close_at_end_of_worker(writer: Writer) -> None:
+    sys.modules["multiprocessing.util"].Finalize(None, writer.close, exitpriority=0)
+
+
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+_held = threading.local()
+
+
+def _before_fork() -> None:
+    _held.writers = []
+    with suppress(Exception):
+        _held.writers += [writer for writer in list(_writers) if writer.hold()]
+
+
+def _after_fork_in_parent() -> None:
+    for writer in _held.writers:
+        writer.release()
+
+
+def _after_fork_in_child() -> None:
+    for writer in list(_writers):
+        with suppress(Exception):
+            writer.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
