@@ -152,11 +152,11 @@ class Program:
 
     def update(self) -> None:
         """Let it end well, and start its next release."""
-        self.stop()
+        self.close()
         self._release += 1
         self.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Let it end well: nothing more comes on its standard input."""
         if self._process is None:
             return

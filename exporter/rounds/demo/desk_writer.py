@@ -7,6 +7,7 @@ it, as somebody has to start it again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import NoReturn
@@ -18,6 +19,8 @@ from rounds.demo.ollama import Ollama
 from rounds.demo.pacing import beat, follow, keep_writing, made, parser, say
 from rounds.demo.ports import LOOPBACK
 
+#: Seconds that an answer of the model takes.
+_ANSWER = 0.5
 #: Seconds from one look at the program to the next.
 _LOOK = 0.5
 
@@ -36,10 +39,10 @@ def _write(options: argparse.Namespace) -> None:
     host, _, port = options.models.rpartition(":")
     # The program is on the same machine, wherever the server can be reached from.
     program = Program(options.file, f"{LOOPBACK}:{port}", options.speed)
-    practice = Practice(Clinic(options.file.parent), program, Ollama((host, int(port)), [MODEL]))
-    practice.clinic.prepare()
-    practice.models.start()
-    try:
+    clinic = Clinic(options.file.parent)
+    clinic.prepare()
+    with Ollama((MODEL,), port=int(port), host=host, answer_after=_ANSWER) as models, contextlib.closing(program):
+        practice = Practice(clinic, program, models)
         program.start()
         made(options)
 
@@ -59,9 +62,8 @@ def _write(options: argparse.Namespace) -> None:
 
         while True:
             follow(SCRIPT, do, wait, SCRIPT_SECONDS, options.speed)
-    finally:
-        program.stop()
-        practice.models.stop()
+            # Nobody looks at them, and there will be more.
+            models.requests.clear()
 
 
 if __name__ == "__main__":

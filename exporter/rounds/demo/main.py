@@ -150,17 +150,14 @@ class _Demo:
         warehouse = databases.warehouse
         place = [f"--warehouse={warehouse['host']}:{warehouse['port']}"] if warehouse else []
         flags = [f"--after={after}", f"--speed={self._speed}"]
-        programs = (
+        programs: tuple[tuple[str, Path, list[str]], ...] = (
             ("writer", databases.clinic, place),
             ("pipeline_writer", databases.apr, []),
             ("clinic_writer", databases.syncs, []),
             ("desk_writer", databases.emr, [f"--models={databases.models}"]),
         )
         return await asyncio.gather(
-            *(
-                self._start_program(folder, module, [f"--file={file}", *flags, *more])
-                for module, file, more in programs
-            )
+            *(self._start_program(folder, module, [f"--file={file}", *flags, *more]) for module, file, more in programs)
         )
 
     async def _start_program(self, folder: Path, module: str, flags: list[str]) -> Child:
