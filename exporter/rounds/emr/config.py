@@ -67,6 +67,12 @@ class LlmCheck(_Check):
     generate_timeout: Duration = 60
     """Longest time that this may take."""
 
+    @model_validator(mode="after")
+    def _generates_with_a_model(self) -> Self:
+        if self.generate_every is not None and self.model is None:
+            raise problem("needs model", "generate_every")
+        return self
+
 
 class DiskCheck(_Check):
     """The disk that the application writes to."""

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rounds.domain import STALE_INTERVALS, Domain, Job
-from rounds.emr.checks import check_jobs
+from rounds.emr.checks import HealthChecks
 from rounds.emr.collector import Collector
 from rounds.emr.commands import COMMANDS
 from rounds.emr.config import App, EmrSection
 from rounds.emr.metrics import CATALOGUE
 from rounds.emr.schema import SCHEMA
-from rounds.emr.score import Board
 from rounds.resources import Resources
 from rounds.threads import BlockingCollect
 
@@ -29,14 +28,18 @@ class Emr(Domain):
     schema = SCHEMA
     commands = COMMANDS
 
+    def __init__(self) -> None:
+        self._checks: dict[str, HealthChecks] = {}
+
     async def configure(self, section: Any | None, resources: Resources) -> Sequence[Job]:
         """Go over to these applications. Everything that lasts is in the ledger."""
         apps: list[App] = section or []
+        self._checks = {app.name: self._checks.get(app.name, HealthChecks()) for app in apps}
         return [job for app in apps for job in self._jobs(app, resources)]
 
     def _jobs(self, app: App, resources: Resources) -> Iterator[Job]:
-        board = Board({})
-        collector = Collector(app, resources, resources.ledger(), board)
+        checks = self._checks[app.name]
+        collector = Collector(app, resources, resources.ledger(), checks.board)
         name = f"{self.name}/{app.name}"
         yield Job(
             name=name,
@@ -50,4 +53,4 @@ class Emr(Domain):
             source=app.source,
             initial=collector.initial(),
         )
-        yield from check_jobs(app, board)
+        yield from checks.jobs(app)

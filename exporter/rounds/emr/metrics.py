@@ -183,9 +183,7 @@ DEDUCTION = _metric(
 
 DATABASE_RESPONSE = _metric("database_response_seconds", "gauge", "How long the application's database took to answer.")
 DATABASE_BYTES = _metric("database_bytes", "gauge", "Size of the application's database.")
-DATABASE_LOCKED = _metric(
-    "database_locked", "gauge", "1 if somebody else was writing to it, or would not let it be read."
-)
+DATABASE_LOCKED = _metric("database_locked", "gauge", "1 if another program did not let it be read.")
 DATABASE_INTEGRITY_OK = _metric("database_integrity_ok", "gauge", "1 if the last look at its pages found them sound.")
 DATABASE_INTEGRITY_CHECKED = _metric("database_integrity_check_timestamp_seconds", "gauge", "When that look was.")
 DISK_FREE = _metric("disk_free_bytes", "gauge", "What the application may still write to its disk.")

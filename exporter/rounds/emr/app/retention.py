@@ -97,6 +97,11 @@ def free_pages(connection: sqlite3.Connection) -> int:
 
 def foreign_bytes(connection: sqlite3.Connection) -> int:
     """Size of tables that are not the library's; 0 where this SQLite cannot tell."""
+    if not connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table'"
+        " AND name NOT LIKE 'rounds!_%' ESCAPE '!' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+    ).fetchone():
+        return 0
     try:
         (size,) = connection.execute(
             "SELECT sum(pgsize) FROM dbstat WHERE aggregate = 1"

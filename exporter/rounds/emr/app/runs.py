@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from rounds.emr.app import process
-from rounds.emr.app.store import Store, add_counter
+from rounds.emr.app.rows import add_counter
+from rounds.emr.app.store import Store
 
 HEARTBEAT_SECONDS = 15.0
 #: A process that cannot be asked for is gone when it was silent for this long: it may run in another container.
@@ -44,7 +45,8 @@ class Run:
     """This process in the store. Used on the writer's thread.
 
     Args:
-        examine: asked about each process that did not say how it ended: what is known of a fatal signal, or None.
+        examine: asked about each process that did not say how it ended: what is known of a fatal signal, or None. It
+            is asked in a transaction, which may be repeated.
     """
 
     def __init__(self, store: Store, examine: Callable[[Dead], Fatal | None] = lambda _: None) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from rounds.emr.app.batch import Batch, Labels, dropped
+from rounds.emr.app.batch import Batch
 from rounds.emr.app.files import (
     BUSY_SECONDS,
     Identity,
@@ -28,6 +26,7 @@ from rounds.emr.app.files import (
     wal_bytes,
 )
 from rounds.emr.app.retention import OWN, foreign_bytes, give_back, used_bytes
+from rounds.emr.app.rows import BAD_VALUE, Insert, add_counter, all_at_once, one_by_one, put
 
 T = TypeVar("T")
 
@@ -40,36 +39,11 @@ _CROWDED = 1.1
 #: How long room is made for at a time.
 _PIECES_SECONDS = 0.2
 _ATTEMPTS = 3
+#: The same fault is told again after this.
+_TOLD_SECONDS = 600.0
 #: A log of this size is nothing special, however small the store may be.
 _LOG_BYTES = 16 * 1024 * 1024
 _DAY = 86_400.0
-
-#: What values can do to a statement. They are left out, or they would keep out all others for ever.
-_BAD_VALUE = (
-    *(OverflowError, ValueError, TypeError),
-    *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.ProgrammingError),
-)
-
-_COUNTER = """
-INSERT INTO rounds_counter (name, labels, value) VALUES (?, ?, ?)
-ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value"""
-_GAUGE = """
-INSERT INTO rounds_gauge (name, value, at) VALUES (?, ?, ?)
-ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"""
-_TIMING = "INSERT INTO rounds_timing (at, operation, seconds, outcome) VALUES (?, ?, ?, ?)"
-_NEW_GROUP = """
-INSERT INTO rounds_error_group
-  (fingerprint, error_type, culprit, trace, message, first_seen, last_seen, count, version)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fingerprint) DO NOTHING"""
-#: What was resolved and is seen again is not resolved.
-_GROUP = """
-UPDATE rounds_error_group SET first_seen = min(first_seen, ?), last_seen = max(last_seen, ?), count = count + ?,
-  version = ?, resolved = 0
-WHERE fingerprint = ?"""
-_SLOT = """
-INSERT INTO rounds_error_slot (slot, fingerprint, count) VALUES (?, ?, ?)
-ON CONFLICT (slot, fingerprint) DO UPDATE SET count = count + excluded.count"""
-_ALERT = "INSERT INTO rounds_alert (at, severity, key, title, message, channels) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True)
@@ -110,9 +84,11 @@ class Store:
         clock: Callable[[], float] = time.time,
     ) -> None:
         # The application may change its folder.
-        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
-        self.app = app
-        self.version = version
+        with suppress(OSError):
+            path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
+        self.path = Path(path)
+        self.app = _text(app)
+        self.version = _text(version)
         self.limits = limits
         self.clock = clock
         self.crowded = False
@@ -123,7 +99,7 @@ class Store:
         self._broken: Identity | None = None
         self._set_aside = 0
         self._foreign = 0
-        self._told = ""
+        self._told: dict[str, float] = {}
 
     def open(self) -> bool:
         """Open or make the file, check it, set it aside if it is damaged, and make the tables.
@@ -144,9 +120,9 @@ class Store:
             if self._log_grows():
                 return False
             try:
-                self.transaction(lambda connection: self._put(connection, batch, _all_at_once))
-            except _BAD_VALUE:
-                self.transaction(lambda connection: self._put(connection, batch, _one_by_one))
+                self.transaction(lambda connection: self._put(connection, batch, all_at_once))
+            except BAD_VALUE:
+                self.transaction(lambda connection: self._put(connection, batch, one_by_one))
         except StoreUnavailable:
             return False
         except Exception as error:
@@ -172,24 +148,27 @@ class Store:
                 result = _transact(
                     connection, lambda connection: self._and_what_was_set_aside(connection, work), durable
                 )
-                # Else it went into a file that is no longer there.
-                if identity(self.path) == self._identity:
-                    self._told = ""
-                    self._set_aside = 0
-                    return result
-            except _BAD_VALUE:
+            except BAD_VALUE:
                 raise
-            except (sqlite3.Error, OSError, Unusable) as error:
+            except sqlite3.Error as error:
                 self._tell("cannot write the store", error)
                 if is_busy(error):
-                    raise StoreUnavailable from None
+                    break
+                self.close()
                 if is_damage(error):
                     self._doubtful = True
                     if self._identity == suspect:
                         # The look at its pages found nothing, or did not come to its end.
                         self._broken = suspect
                     suspect = self._identity
-            self.close()
+                elif self._is_there():
+                    break
+            else:
+                if self._is_there():
+                    self._set_aside = 0
+                    return result
+                # It went into a file that has gone.
+                self.close()
         raise StoreUnavailable
 
     def maintain(self) -> bool:
@@ -246,6 +225,15 @@ class Store:
             self._doubtful = False
         return self._connection
 
+    def _is_there(self) -> bool:
+        try:
+            return identity(self.path) == self._identity
+        except Unusable:
+            return False
+        except OSError:
+            # Nobody knows: what was written once is not written twice.
+            return True
+
     def _and_what_was_set_aside(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._set_aside:
             add_counter(connection, "store_corruptions_total", (), self._set_aside)
@@ -275,41 +263,9 @@ class Store:
         return any(self.transaction(kept.remove_oldest) for kept in OWN)
 
     def _put(self, connection: sqlite3.Connection, batch: Batch, insert: Insert) -> None:
-        counters = batch.counters.copy()
-        lost = 0
-        new = 0
-        for fingerprint, group in batch.groups.items():
-            count = group.slots.total()
-            shown = (group.error_type, group.culprit, group.trace, group.message)
-            try:
-                values = (fingerprint, *shown, group.first, group.last, count, self.version)
-                if connection.execute(_NEW_GROUP, values).rowcount:
-                    new += 1
-                else:
-                    connection.execute(_GROUP, (group.first, group.last, count, self.version, fingerprint))
-                connection.executemany(_SLOT, [(slot, fingerprint, count) for slot, count in group.slots.items()])
-            except _BAD_VALUE:
-                if insert is _all_at_once:
-                    raise
-                lost += count
-        if used_bytes(connection) - self._foreign > self.limits.max_bytes * _CROWDED:
-            self.crowded = True
-            if batch.timings:
-                counters[dropped("size")] += len(batch.timings)
-        else:
-            lost += insert(connection, _TIMING, batch.timings)
-        lost += insert(connection, _GAUGE, [(name, *gauge) for name, gauge in batch.gauges.items()])
-        lost += insert(
-            connection,
-            _ALERT,
-            [(a.at, a.severity, a.key, a.title, a.message, json.dumps(a.channels)) for a in batch.alerts],
-        )
-        if new:
-            counters["error_groups_seen_total", ()] += new
-        lost += sum(not math.isfinite(value) for value in counters.values())
-        if lost:
-            counters[dropped("error")] += lost
-        insert(connection, _COUNTER, counter_rows(counters.items()))
+        full = used_bytes(connection) - self._foreign > self.limits.max_bytes * _CROWDED
+        self.crowded = self.crowded or full
+        put(connection, batch, self.version, insert, full=full)
 
     def _count_set_aside(self) -> None:
         self._set_aside += 1
@@ -317,45 +273,19 @@ class Store:
             log.warning("the store was damaged; it was set aside, and a new one is begun")
 
     def _tell(self, what: str, error: BaseException) -> None:
-        """Once, until it works again."""
+        """Once in a while."""
         why = describe(error)
-        if why != self._told:
-            self._told = why
-            with suppress(Exception):
-                log.warning("%s: %s; what the application says waits in memory, as far as there is room", what, why)
+        now = time.monotonic()
+        if now - self._told.get(why, float("-inf")) < _TOLD_SECONDS:
+            return
+        self._told[why] = now
+        with suppress(Exception):
+            log.warning("%s: %s; what the application says waits in memory, as far as there is room", what, why)
 
 
-def counter_rows(counters: Iterable[tuple[tuple[str, Labels], float]]) -> list[tuple[str, str, float]]:
-    """Counters as the store has them. Those that are no numbers would spoil the sums, and are left out."""
-    return [
-        (name, json.dumps(labels, separators=(",", ":")), value)
-        for (name, labels), value in counters
-        if math.isfinite(value)
-    ]
-
-
-def add_counter(connection: sqlite3.Connection, name: str, labels: Labels, value: float) -> None:
-    """Add to a counter, in a transaction with what it counts."""
-    connection.executemany(_COUNTER, counter_rows([((name, labels), value)]))
-
-
-Insert = Callable[[sqlite3.Connection, str, list[Any]], int]
-
-
-def _all_at_once(connection: sqlite3.Connection, statement: str, rows: list[Any]) -> int:
-    connection.executemany(statement, rows)
-    return 0
-
-
-def _one_by_one(connection: sqlite3.Connection, statement: str, rows: list[Any]) -> int:
-    """How many were left out."""
-    lost = 0
-    for row in rows:
-        try:
-            connection.execute(statement, row)
-        except _BAD_VALUE:
-            lost += 1
-    return lost
+def _text(value: object) -> str:
+    # What SQLite would refuse would keep everything out.
+    return str(value)[:100].encode("utf-8", "replace").decode("utf-8")
 
 
 def _empty_log(connection: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.runs import HEARTBEAT_SECONDS, Ending, Run
-from rounds.emr.app.store import Store
+from rounds.emr.app.store import Store, StoreUnavailable
 
 log = logging.getLogger("rounds.emr")
 
@@ -24,9 +24,10 @@ TICK_SECONDS = 0.5
 #: What a fork waits for a write to end.
 _FORK_SECONDS = 0.05
 #: A store that cannot be used is tried again after this, and then more and more seldom.
-_RETRY_SECONDS = (0.5, 30.0)
+_RETRY_SECONDS = (0.5, 10.0)
 _MAINTAIN_SECONDS = 60.0
 _FIRST_MAINTAIN_SECONDS = 5.0
+_CROWDED_SECONDS = 1.0
 
 
 @dataclass(eq=False)
@@ -35,15 +36,15 @@ class _Request:
 
     work: Callable[[Store], object] | None = None
     close: Ending | None = None
-    done: bool = False
+    done: bool | None = None
     waiting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.waiting.acquire()
 
     def finish(self, *, done: bool) -> None:
-        self.done = done
-        with suppress(RuntimeError):
+        if self.done is None:
+            self.done = done
             self.waiting.release()
 
 
@@ -81,12 +82,12 @@ class Writer:
         self._pending = Batch()
         self._beat_due = float("-inf")
         # Soon, as there are applications that are not open for a minute.
-        self._maintain_due = time.monotonic() + _FIRST_MAINTAIN_SECONDS
+        self._maintained = time.monotonic() - _MAINTAIN_SECONDS + _FIRST_MAINTAIN_SECONDS
         self._retry = 0.0
         self._retry_due = float("-inf")
 
     def every(self, seconds: float, work: Callable[[Store], object]) -> None:
-        """Also do this on the thread, about so often. What it raises is swallowed."""
+        """Also do this on the thread, about so often; not in forked children. What it raises is swallowed."""
         self._tasks.append(_Task(work, seconds, time.monotonic() + seconds))
 
     def start(self) -> bool:
@@ -149,6 +150,8 @@ class Writer:
         self.store.forsake()
         self.run.forked()
         self._renew()
+        # What is done now and then, such as sending, is the parent's.
+        self._tasks = []
         # The parent has it too.
         with suppress(Exception):
             self._collect()
@@ -165,27 +168,40 @@ class Writer:
             return False
         self._requests.put(request)
         request.waiting.acquire(timeout=max(0.0, timeout))
-        return request.done
+        return bool(request.done)
 
     def _run(self) -> None:
         requests: list[_Request] = []
         while True:
             self._wait(requests)
-            # Requests that came until now are about what was said until now.
-            ending = next((request.close for request in requests if request.close is not None), None)
-            with self._busy:
-                done = self._tick(urgent=bool(requests))
-                for request in requests:
-                    if request.work is not None:
-                        request.finish(done=self._do(request.work))
-                    elif request.close is None:
-                        request.finish(done=done)
-                if ending is not None:
-                    done = self._end(ending) and done
-                    for request in requests:
-                        request.finish(done=done)
-                    return
+            try:
+                with self._busy:
+                    if self._serve(requests):
+                        return
+            except Exception as error:
+                log.debug("cannot write: %s", type(error).__name__)
+            for request in requests:
+                request.finish(done=False)
             requests.clear()
+
+    def _serve(self, requests: list[_Request]) -> bool:
+        """Whether the thread is to end."""
+        # Those that came until now are about what was said until now.
+        done = self._tick(urgent=bool(requests))
+        ending = None
+        for request in requests:
+            if request.close is not None:
+                ending = request.close
+            elif request.work is None:
+                request.finish(done=done)
+            else:
+                request.finish(done=self._do(request.work))
+        if ending is None:
+            return False
+        done = self._end(ending) and done
+        for request in requests:
+            request.finish(done=done)
+        return True
 
     def _wait(self, requests: list[_Request]) -> None:
         with suppress(queue.Empty):
@@ -200,15 +216,16 @@ class Writer:
         """Whether all that was said is in the store."""
         try:
             self._pending.add(self._collect())
-        except Exception:
-            log.debug("cannot collect", exc_info=True)
+        except Exception as error:
+            # Not its text, which may be the application's.
+            log.debug("cannot collect: %s", type(error).__name__)
         now = time.monotonic()
         if now < self._retry_due and not urgent:
             return False
         if not self._write(now):
             return False
-        if now >= self._maintain_due or self.store.crowded:
-            self._maintain_due = now + (0 if self._maintain() else _MAINTAIN_SECONDS)
+        if now >= self._maintained + (_CROWDED_SECONDS if self.store.crowded else _MAINTAIN_SECONDS):
+            self._maintained = float("-inf") if self._maintain() else now
         for task in self._tasks:
             if now >= task.due:
                 task.due = now + task.seconds
@@ -216,20 +233,26 @@ class Writer:
         return True
 
     def _write(self, now: float) -> bool:
-        try:
-            if now >= self._beat_due:
-                self.run.beat()
-                self._beat_due = now + HEARTBEAT_SECONDS
-            done = not self._pending or self.store.write(self._pending)
-        except Exception:
-            done = False
-        if not done:
+        if not self._beat(now) or (self._pending and not self.store.write(self._pending)):
             low, high = _RETRY_SECONDS
             self._retry = min(high, max(low, 2 * self._retry))
             self._retry_due = time.monotonic() + self._retry
             return False
         self._pending = Batch()
         self._retry = 0.0
+        return True
+
+    def _beat(self, now: float) -> bool:
+        """Whether the store can be used, as far as is known."""
+        if now < self._beat_due:
+            return True
+        try:
+            self.run.beat()
+        except StoreUnavailable:
+            return False
+        except Exception as error:
+            log.debug("cannot leave a mark: %s", type(error).__name__)
+        self._beat_due = now + HEARTBEAT_SECONDS
         return True
 
     def _end(self, ending: Ending) -> bool:

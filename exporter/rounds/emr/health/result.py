@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+#: States from best to worst. What is not known may be anything, but nobody has seen it fail.
+_RANKS = {"healthy": 0, "unknown": 1, "degraded": 2, "unhealthy": 3}
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Health:
     def unhealthy(cls, text: str, *, reason: str = "", **figures: float) -> Health:
         """Does not work."""
         return cls("unhealthy", reason, text, _keyed(figures))
+
+
+def worst(results: Iterable[Health]) -> Health | None:
+    """The worst of them, the first where several are; None of none. Unknown is worse than healthy, better than bad."""
+    return max(results, key=lambda result: _RANKS.get(result.state, 1), default=None)
 
 
 def _keyed(figures: Mapping[str, float]) -> Mapping[tuple[str, ...], float]:
