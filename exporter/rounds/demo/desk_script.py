@@ -69,7 +69,7 @@ def _update(practice: Practice) -> None:
 SCRIPT = (
     Scene(0, "", _backups(4)),
     Scene(8, "the printer takes no prescriptions", _befall(Trouble.PRINTER, 50)),
-    Scene(40, "somebody keeps the database to himself", _lock(20)),
+    Scene(42, "somebody keeps the database to himself", _lock(15)),
     Scene(62, "backups are made no more", lambda _: None),
     Scene(75, "the program stumbles over a form that nobody expected", _befall(Trouble.CRASH)),
     Scene(100, "the language model's server is gone", _models(condition=Condition.ABSENT)),

@@ -37,12 +37,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _write(options: argparse.Namespace) -> None:
     host, _, port = options.models.rpartition(":")
-    # The program is on the same machine, wherever the server can be reached from.
-    program = Program(options.file, f"{LOOPBACK}:{port}", options.speed)
     clinic = Clinic(options.file.parent)
     clinic.prepare()
-    with Ollama((MODEL,), port=int(port), host=host, answer_after=_ANSWER) as models, contextlib.closing(program):
-        practice = Practice(clinic, program, models)
+    with contextlib.ExitStack() as stack:
+        models = stack.enter_context(Ollama((MODEL,), port=int(port), host=host, answer_after=_ANSWER))
+        # It is on the same machine, wherever the server can be reached from.
+        program = Program(options.file, f"{LOOPBACK}:{models.port}", options.speed)
+        practice = Practice(clinic, stack.enter_context(contextlib.closing(program)), models)
         program.start()
         made(options)
 

@@ -26,9 +26,9 @@ TIMES = frozenset(
 
 #: How young an event must be, in the expressions of rules. Not so many days, as it may be since then.
 _AGE = re.compile(r"(?<=> time\(\) - )\d+\b(?! \*)")
-#: How long a mass deletion and a refused key are told, over how long operations of an application are looked at, for how
-#: long its crashes are remembered, and how late a backup may be. Divided by the factor some of these would still be longer
-#: than a script.
+#: How long a mass deletion and a refused key are told, over how long operations of an application are looked at, for
+#: how long its crashes are remembered, and how late a backup may be. Divided by the factor some of these would still be
+#: longer than a script.
 _TOLD = {
     "deleted:ratio[1h]": "deleted:ratio[1m]",
     '_failures_total{error_class="auth"}[2h]': '_failures_total{error_class="auth"}[1m]',
