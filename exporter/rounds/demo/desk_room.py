@@ -56,11 +56,8 @@ class Clinic:
         taken = self.backups / f"backup_{datetime.now(UTC):%Y-%m-%d_%H-%M-%S}.db"
         unfinished = self.backups / f"unfinished_{taken.name}"
         try:
-            with (
-                contextlib.closing(sqlite3.connect(self.file, timeout=_WAITS)) as connection,
-                contextlib.closing(sqlite3.connect(unfinished)) as copy,
-            ):
-                connection.backup(copy)
+            with contextlib.closing(sqlite3.connect(self.file, timeout=_WAITS)) as connection:
+                connection.execute("VACUUM INTO ?", (str(unfinished),))
         except sqlite3.OperationalError:
             unfinished.unlink(missing_ok=True)
             return
