@@ -8,26 +8,18 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rounds.emr import names
-from rounds.emr.app.batch import Alert, Batch, Group, Labels
-from rounds.emr.app.errors import Portrait, Portraits, Sight
+from rounds.emr.app.batch import Alert, Batch, Group, Labels, dropped
+from rounds.emr.app.errors import Portraits
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import Intake, Record
 from rounds.emr.layout import SLOT_SECONDS
 
-#: Timings that a batch holds at most, and groups: more are only counted.
-TIMINGS, GROUPS = 20_000, 1000
 #: Different names of operations, events and gauges that an application may have, and kinds of errors.
 NAMES, ERROR_TYPES = 500, 50
 #: Records that are added up in one go, and seconds of rest after each: other threads wait meanwhile.
 PIECE, REST = 500, 0.0005
 
-#: What stands for groups beyond the limit.
-_MANY = Portrait("0" * 16, names.OTHER, names.OTHER, "")
-
 Key = tuple[str, Labels]
-_DROPPED_FULL: Key = ("telemetry_dropped_total", ("queue_full",))
-_DROPPED_SIZE: Key = ("telemetry_dropped_total", ("size",))
-_DROPPED_ERROR: Key = ("telemetry_dropped_total", ("error",))
 
 
 class Aggregate:
@@ -74,8 +66,8 @@ class Aggregate:
                 break
             if left > 0:
                 time.sleep(REST)
-        if dropped := self._intake.dropped():
-            batch.counters[_DROPPED_FULL] += dropped
+        if lost := self._intake.dropped():
+            batch.counters[dropped("queue_full")] += lost
         now = self._clock()
         for name, gauge in list(self._gauges.items()):
             value = gauge.changed()
@@ -89,11 +81,10 @@ class Aggregate:
             try:
                 self._add[kind](batch, *rest)
             except Exception:
-                batch.counters[_DROPPED_ERROR] += 1
+                batch.counters[dropped("error")] += 1
 
-    def _timing(
-        self, batch: Batch, begin: float, end: float, operation: object, outcome: str, slow: float | None
-    ) -> None:
+    def _timing(self, batch: Batch, begin: float, end: float, *said: Any) -> None:
+        operation, outcome, slow = said
         name = self._names["operation"](operation)
         keys = self._operations.get((name, outcome))
         if keys is None:
@@ -105,10 +96,7 @@ class Aggregate:
         counters[keys.sum] += seconds  # type: ignore[assignment]
         if slow is not None and seconds > slow:
             counters[keys.slow] += 1
-        if len(batch.timings) < TIMINGS:
-            batch.timings.append((end + self._offset, name, seconds, outcome))
-        else:
-            counters[_DROPPED_SIZE] += 1
+        batch.timings.append((end + self._offset, name, seconds, outcome))
 
     def _failure(
         self, batch: Batch, begin: float, end: float, operation: object, slow: float | None, *error: Any
@@ -120,24 +108,17 @@ class Aggregate:
         self,
         batch: Batch,
         at: float,
-        source: str,
-        sight: Sight,
-        message: str | None,
-        tags: object,  # noqa: ARG002
-        fingerprint: str | None,
+        *said: Any,
     ) -> None:
+        source, sight, message, fingerprint = said
         portrait = self._portraits.of(sight)
         error_type = self._names["error"](portrait.error_type)
         batch.counters["errors_total", (error_type, source)] += 1
         when = at + self._offset
-        mark = fingerprint or portrait.fingerprint
-        group = batch.groups.get(mark)
+        key = fingerprint or portrait.fingerprint
+        group = batch.groups.get(key)
         if group is None:
-            if len(batch.groups) >= GROUPS:
-                mark, portrait, message, error_type = _MANY.fingerprint, _MANY, None, names.OTHER
-            group = batch.groups.setdefault(
-                mark, Group(error_type, portrait.culprit, portrait.trace, message, when, when)
-            )
+            group = batch.groups[key] = Group(error_type, portrait.culprit, portrait.trace, message, when, when)
         group.first, group.last = min(group.first, when), max(group.last, when)
         group.slots[int(when // SLOT_SECONDS)] += 1
 
@@ -148,7 +129,7 @@ class Aggregate:
         count.taken = True
         value = amount(count.value)
         if value is None or value < 0:
-            batch.counters[_DROPPED_ERROR] += 1
+            batch.counters[dropped("error")] += 1
         else:
             batch.counters["events_total", (self._names["event"](count.name),)] += value  # type: ignore[assignment]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from types import CodeType, TracebackType
@@ -18,6 +19,10 @@ from rounds.emr import names
 
 #: A frame: its code, the instruction it was at, and its module's name if that is a text.
 Frame: TypeAlias = tuple[CodeType, int, Any]
+
+#: What an exception is marked with once it was captured, so that those who see it next do not count it again: how many
+#: entries its traceback had then, or the fingerprint that was given. Both survive pickling.
+SEEN = "__rounds_seen__"
 
 #: Frames that are noted of the outermost and of the innermost ones.
 _OUTER, _INNER = 50, 50
@@ -68,14 +73,46 @@ def look(error: BaseException, trace: TracebackType | None, origin: str = "") ->
     return Sight(type(error), frames, (), origin)
 
 
+def seen(error: BaseException) -> bool:
+    """Whether it was captured already. Not asked by getattr: an exception may answer to any name."""
+    return SEEN in error.__dict__
+
+
+def mark(error: BaseException, sight: Sight, fingerprint: str | None = None) -> None:
+    """It is captured now. One that cannot be marked may be counted twice."""
+    with suppress(Exception):
+        error.__dict__[SEEN] = fingerprint or len(sight.frames)
+
+
+def recall(error: BaseException) -> Sight | str:
+    """What was noted of an error when it was captured, or the fingerprint that was given; what is to be seen now if it
+    was not captured.
+
+    Since then the frames that it passed were added to its traceback, at the outer end.
+    """
+    known = error.__dict__.get(SEEN)
+    if isinstance(known, str):
+        return known
+    trace = error.__traceback__
+    if isinstance(known, int) and 0 < known < _OUTER + _INNER:
+        entries = _entries(trace)
+        trace = entries[-known] if known <= len(entries) else error.__traceback__
+    return look(error, trace)
+
+
 def _innermost(trace: TracebackType | None) -> Iterable[Frame]:
-    entries = []
+    return [
+        (each.tb_frame.f_code, each.tb_lasti, each.tb_frame.f_globals.get("__name__"))
+        for each in _entries(trace)[-_INNER:]
+    ]
+
+
+def _entries(trace: TracebackType | None) -> list[TracebackType]:
+    entries: list[TracebackType] = []
     while trace is not None and len(entries) < _DEEPEST:
         entries.append(trace)
         trace = trace.tb_next
-    return [
-        (each.tb_frame.f_code, each.tb_lasti, each.tb_frame.f_globals.get("__name__")) for each in entries[-_INNER:]
-    ]
+    return entries
 
 
 def _members(error: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -54,7 +54,7 @@ class Signalled:
     """What the process had said of itself."""
 
 
-class Fatal:
+class FatalFile:
     """The file of one process.
 
     Args:

@@ -21,7 +21,7 @@ from functools import wraps
 from types import FrameType, TracebackType
 from typing import Any, Literal, Protocol
 
-from rounds.emr.app.fatal import Fatal
+from rounds.emr.app.fatal import FatalFile
 from rounds.emr.app.futures import Futures
 
 #: Ends and cancellations that are no errors.
@@ -52,7 +52,7 @@ class Hooks:
         fatal: what faulthandler writes to.
     """
 
-    def __init__(self, notices: Notices, fatal: Fatal | None) -> None:
+    def __init__(self, notices: Notices, fatal: FatalFile | None) -> None:
         self._notices: Notices | None = notices
         self._fatal = fatal
         self._pid = os.getpid()
@@ -161,7 +161,7 @@ class Hooks:
 
         @wraps(previous)
         def submit(executor: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-            future = previous(executor, fn, *args, **kwargs)
+            future: Future[Any] = previous(executor, fn, *args, **kwargs)
             if self._notices is not None and type(future) is Future:
                 self._futures.watch(future)
             return future

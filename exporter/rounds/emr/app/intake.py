@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 #: A record's first item says what it is; :mod:`rounds.emr.app.aggregate` knows what follows.
@@ -16,8 +16,8 @@ Record: TypeAlias = tuple[Any, ...]
 TIMING = 0
 #: The same with outcome ``error``, and what was raised: begin, end, operation, threshold, then what ERROR has.
 FAILURE = 1
-#: An error: when (of ``perf_counter``), source, :class:`rounds.emr.app.errors.Sight`, message or None, tags,
-#: fingerprint or None.
+#: An error: when (of ``perf_counter``), source, :class:`rounds.emr.app.errors.Sight`, message or None, fingerprint
+#: or None.
 ERROR = 2
 #: A counter's name, its labels, and by how much it grew; by 0 where it is to be known before it grows.
 COUNT = 3
@@ -33,6 +33,8 @@ LIMIT = 20_000
 class Intake:
     """A bounded queue without locks, so that neither a signal's handler nor a thread that dies can block another.
 
+    ``wake`` is called whenever it is more than half full: it is to be cheap, and to wait for nothing.
+
     Records beyond the limit are dropped and counted. Threads that put at the same moment may exceed it by one each. A
     forked child begins with an empty one: what its parent had said is the parent's to write.
     """
@@ -45,7 +47,7 @@ class Intake:
         # Adding to a number is not one step; taking the next of an iterator is.
         self._drops = itertools.count()
         self._looks = 0
-        self._bell = _rung_by_release()
+        self.wake: Callable[[], object] = _nobody
         _intakes.add(self)
 
     def put(self, record: Record) -> None:
@@ -54,6 +56,12 @@ class Intake:
             self._records.append(record)
         elif self._crowd:
             self._press(record)
+
+    def must(self, record: Record) -> None:
+        """Keep a record that is too important to be dropped, whose number something else limits."""
+        if self._crowd:
+            self._records.append(record)
+            self.wake()
 
     def _press(self, record: Record) -> None:
         if len(self._records) < self._limit:
@@ -73,19 +81,6 @@ class Intake:
         self._looks += drops + 1
         return drops
 
-    def wait(self, seconds: float) -> bool:
-        """Until it is half full or somebody wakes the writer; False where neither was so in that time."""
-        return self._bell.acquire(timeout=seconds)
-
-    def wake(self) -> None:
-        """End the writer's wait. For any thread, and for handlers of signals: it waits for nothing."""
-        if self._bell.locked():
-            try:
-                self._bell.release()
-            except RuntimeError:
-                # Another thread has just done so.
-                return
-
     def close(self) -> None:
         """Take nothing any more, and count nothing: nobody is left to write it."""
         self._crowd = 0
@@ -97,14 +92,10 @@ class Intake:
     def _begin_anew(self) -> None:
         self._records.clear()
         self._drops, self._looks = itertools.count(), 0
-        self._bell = _rung_by_release()
 
 
-def _rung_by_release() -> threading.Lock:
-    """A lock that is held, and which the writer waits for; an Event has a lock inside that a handler could wait for."""
-    bell = threading.Lock()
-    bell.acquire()
-    return bell
+def _nobody() -> None:
+    """There is no writer yet."""
 
 
 _intakes: weakref.WeakSet[Intake] = weakref.WeakSet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -11,16 +12,25 @@ from typing import Any, TypeVar
 
 from rounds.emr import names
 from rounds.emr.app.aggregate import Aggregate
-from rounds.emr.app.errors import Portraits, look
+from rounds.emr.app.batch import Batch
+from rounds.emr.app.errors import Portraits, look, mark, recall, seen
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import COUNT, ERROR, TIMING, Intake
-from rounds.emr.app.operations import Operation, Watch, first_sight
+from rounds.emr.app.memory import NoRun, NoStore
+from rounds.emr.app.operations import Operation, Watch
+from rounds.emr.app.runs import Run
 from rounds.emr.app.scrubbing import Scrubber
+from rounds.emr.app.store import Limits, Store
+from rounds.emr.app.writer import Writer
 from rounds.emr.health.result import Health
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger("rounds.emr")
+
+_MEBIBYTE = 1024 * 1024
+#: Operations that are made known before they are first called.
+_SEEDED = 500
 
 #: What programs call levels that have another name here.
 _LEVELS = {**{level: level for level in names.LEVELS}, "warn": "warning", "critical": "error", "fatal": "error"}
@@ -57,7 +67,31 @@ class Monitor:
         self.portraits = Portraits()
         self._gauges: dict[str, Gauge] = {}
         self._seeded: set[str] = set()
-        self.aggregate = Aggregate(self.intake, self._gauges, self.portraits)
+        self._aggregate = Aggregate(self.intake, self._gauges, self.portraits)
+        self.writer: Writer | None = None
+        try:
+            self._start(store, Limits(int(max_store_mb * _MEBIBYTE), retention_days))
+        except Exception:
+            log.exception("cannot monitor; the application goes on without")
+            self.intake.close()
+
+    def _start(self, path: Path | str | None, limits: Limits) -> None:
+        if path is None:
+            store: Store = NoStore(self.app)
+            run: Run = NoRun(store)
+        else:
+            store = Store(Path(path), self.app, limits, version=self.version)
+            run = Run(store)
+        self.writer = Writer(store, run, self._collect)
+        self.intake.wake = self.writer.wake
+        if not self.writer.start():
+            raise RuntimeError("no thread could be started")
+        atexit.register(self.close)
+
+    def _collect(self) -> Batch:
+        batch = Batch()
+        self._aggregate.collect(batch)
+        return batch
 
     def operation(
         self,
@@ -126,20 +160,21 @@ class Monitor:
         """Record an error, the one being handled when none is given; gives its fingerprint."""
         at = perf_counter()
         try:
-            error = error if error is not None else sys.exc_info()[1]
+            error = sys.exc_info()[1] if error is None else error
             if error is None:
                 return ""
-            sight = look(error, error.__traceback__, operation or "")
-            if first_sight(error):
-                message = self.scrub.message(error)
-                self.intake.put((ERROR, at, source, sight, message, self.scrub.tags(tags), fingerprint))
-            return fingerprint or self.portraits.of(sight).fingerprint
+            if not seen(error):
+                sight = look(error, error.__traceback__, operation or "")
+                mark(error, sight, fingerprint)
+                self.intake.put((ERROR, at, source, sight, self.scrub.message(error), fingerprint))
+            known = recall(error)
+            return known if isinstance(known, str) else self.portraits.of(known).fingerprint
         except Exception:
             return ""
 
     def message(self, level: str = "info") -> None:
         """Count a message by its level. Its text goes nowhere."""
-        known = _LEVELS.get(level, "info") if isinstance(level, str) else "info"
+        known = _LEVELS.get(str(level), "info")
         self.intake.put((COUNT, "messages_total", (known,), 1))
 
     def retry(
@@ -182,13 +217,12 @@ class Monitor:
         raise NotImplementedError
 
     def flush(self, timeout: float = 2.0) -> bool:
-        """Wait until what was said so far is in the store."""
-        return False
+        """Wait until what was said so far is in the store; gives whether it is."""
+        return self.writer is not None and self.writer.flush(timeout)
 
     def close(self, timeout: float = 2.0) -> None:
         """Store what was said, and say that the process ends well. Called at exit too."""
+        if self.writer is not None:
+            atexit.unregister(self.close)
+            self.writer.close(timeout)
         self.intake.close()
-
-
-#: Operations that are made known before they are first called.
-_SEEDED = 500

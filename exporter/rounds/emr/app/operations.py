@@ -9,27 +9,10 @@ from types import TracebackType
 from typing import Any
 
 from rounds.emr import names
-from rounds.emr.app.errors import look
+from rounds.emr.app.errors import look, mark, seen
 from rounds.emr.app.intake import FAILURE, TIMING, Intake
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.wrapping import wrap
-
-#: What an exception is marked with once it was captured, so that those who see it next do not count it again.
-SEEN = "__rounds_seen__"
-
-
-def first_sight(error: BaseException) -> bool:
-    """Whether nobody has captured this exception; it is marked now."""
-    try:
-        # Not by getattr: an exception may answer to any name.
-        marks = error.__dict__
-        if SEEN in marks:
-            return False
-        marks[SEEN] = True
-    except Exception:
-        # One that cannot be marked may be counted twice.
-        return True
-    return True
 
 
 class Watch:
@@ -81,13 +64,13 @@ class Watch:
         elif isinstance(error, StopIteration | StopAsyncIteration):
             # The end of an iterator that is written as a class.
             self._put((TIMING, begin, end, self._name, "ok", self._slow))
-        elif not self._capture or isinstance(error, self._expected) or not first_sight(error):
+        elif not self._capture or isinstance(error, self._expected) or seen(error):
             self._put((TIMING, begin, end, self._name, "error", self._slow))
         else:
-            trace = error.__traceback__
+            sight = look(error, error.__traceback__, self._name)
+            mark(error, sight)
             message = None if self._messages is None else self._messages(error)
-            sight = look(error, trace and trace.tb_next, self._name)
-            self._put((FAILURE, begin, end, self._name, self._slow, "captured", sight, message, None, None))
+            self._put((FAILURE, begin, end, self._name, self._slow, "captured", sight, message, None))
 
     def ended(self, begin: float, outcome: str) -> None:
         """A block ended, and said itself what it came to."""

@@ -54,7 +54,7 @@ class Run:
         self._store = store
         self._examine = examine
         self._marked = True
-        self._started = store.clock()
+        self.started = store.clock()
         self._cpu = process.cpu_seconds()
         self._ended = False
 
@@ -85,6 +85,20 @@ class Run:
         self._store.transaction(lambda connection: self._end(connection, ending, cpu), durable=True)
         self._ended = True
 
+    def resume(self) -> None:
+        """It does not end: a handler of the application has taken SIGTERM for something else.
+
+        Raises:
+            StoreUnavailable: it counts as ended.
+        """
+        if self._ended and self._marked:
+            self._store.transaction(
+                lambda connection: connection.execute(
+                    "UPDATE rounds_run SET ended = NULL, ending = NULL WHERE id = ? AND ending = 'sigterm'", (self.id,)
+                )
+            )
+            self._ended = False
+
     def forked(self) -> None:
         """Now in a child, which leaves no mark: its parent ends it, or it ends itself, without a word."""
         self.id = None
@@ -113,7 +127,7 @@ class Run:
             "INSERT INTO rounds_run (pid, boot_id, process_start, started, heartbeat, version, python, os,"
             " resident_bytes, cpu_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(pid, process.boot_id(), process.start_of(pid) or "", self._started, now, self._store.version),
+                *(pid, process.boot_id(), process.start_of(pid) or "", self.started, now, self._store.version),
                 *(platform.python_version(), f"{platform.system()} {platform.release()}"),
                 *(process.resident_bytes(), cpu),
             ),

@@ -32,7 +32,7 @@ class Scrubber:
             return {}
         try:
             return {
-                key: str(value)[:_TAG_LENGTH]
+                key: _storable(value, _TAG_LENGTH)
                 for key in self.keys
                 # What is nested may hold anything.
                 if key in tags and isinstance(value := tags[key], str | int | float) and names.label(key) == key
@@ -45,6 +45,11 @@ class Scrubber:
         if not self.messages:
             return None
         try:
-            return str(text)[:_MESSAGE_LENGTH]
+            return _storable(text, _MESSAGE_LENGTH)
         except Exception:
             return None
+
+
+def _storable(value: object, length: int) -> str:
+    # SQLite takes no half of a surrogate pair.
+    return str(value)[:length].encode(errors="replace").decode()

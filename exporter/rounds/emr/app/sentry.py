@@ -76,7 +76,7 @@ class Event:
     fingerprint: str
     trace: Sequence[str]
     level: str
-    mechanism: str
+    """``fatal`` for what ended the process, else ``error``."""
     release: str
     environment: str
     os: str
@@ -89,7 +89,7 @@ def envelope(event: Event) -> bytes:
     at = datetime.fromtimestamp(event.at, UTC).isoformat().replace("+00:00", "Z")
     error: dict[str, Any] = {
         "type": event.error_type or "Crash",
-        "mechanism": {"type": event.mechanism, "handled": event.mechanism == "captured"},
+        "mechanism": {"type": "generic", "handled": event.level != "fatal"},
     }
     if frames := [frame for line in event.trace if (frame := _frame(line))]:
         error["stacktrace"] = {"frames": frames}

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rounds.emr.app.batch import dropped
+from rounds.emr.app.store import add_counter
+
 #: The most that waits: rows, bytes, and seconds.
 ROWS_MAX = 200
 BYTES_MAX = 4 * 1024 * 1024
@@ -19,15 +22,6 @@ AGE_MAX = 30 * 86_400.0
 LEASE = 120.0
 #: Seconds that a call waits for others who write.
 BUSY = 2.0
-
-_COUNT = """
-INSERT INTO rounds_counter (name, labels, value) VALUES (?, ?, ?)
-ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value"""
-
-
-def count(connection: sqlite3.Connection, name: str, label: str, value: int = 1) -> None:
-    """Add to a counter of the store that has one label, in the transaction under way."""
-    connection.execute(_COUNT, (name, f'["{label}"]', value))
 
 
 @contextlib.contextmanager
@@ -70,7 +64,7 @@ class Waiting:
 def add(connection: sqlite3.Connection, now: float, kind: str, crash: str, body: bytes) -> None:
     """Put something behind what waits already, and drop what is too much, the oldest first."""
     if len(body) > BYTES_MAX:
-        count(connection, "telemetry_dropped_total", "size")
+        _dropped(connection, "size")
         return
     connection.execute(
         "INSERT INTO rounds_spool (at, kind, crash, body, next_attempt) VALUES (?, ?, ?, ?, 0)",
@@ -83,7 +77,7 @@ def trim(connection: sqlite3.Connection, now: float) -> None:
     """Drop what is too old or too much, and count it."""
     aged = connection.execute("DELETE FROM rounds_spool WHERE at < ?", (now - AGE_MAX,)).rowcount
     if aged > 0:
-        count(connection, "telemetry_dropped_total", "age", aged)
+        _dropped(connection, "age", aged)
     rows = connection.execute("SELECT id, length(body) FROM rounds_spool ORDER BY id DESC").fetchall()
     total, kept = 0, 0
     for _, size in rows:
@@ -93,7 +87,12 @@ def trim(connection: sqlite3.Connection, now: float) -> None:
         kept += 1
     if excess := rows[kept:]:
         connection.execute("DELETE FROM rounds_spool WHERE id <= ?", (excess[0][0],))
-        count(connection, "telemetry_dropped_total", "size", len(excess))
+        _dropped(connection, "size", len(excess))
+
+
+def _dropped(connection: sqlite3.Connection, reason: str, rows: int = 1) -> None:
+    name, labels = dropped(reason)
+    add_counter(connection, name, labels, rows)
 
 
 class Spool:
@@ -147,7 +146,7 @@ class Spool:
         """
         with transaction(self._path) as connection:
             if connection.execute("DELETE FROM rounds_spool WHERE id = ?", (waiting.id,)).rowcount:
-                count(connection, "telemetry_dropped_total", "error")
+                _dropped(connection, "error")
 
     def later(self, waiting: Waiting, due: float) -> None:
         """It is tried again then.
