@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,13 +44,13 @@ def add(path: Path, *bodies: bytes, kind: str = "crash", at: float | None = None
             spool.add(connection, time.time() if at is None else at, kind, name, body)
 
 
-def ask(path: Path, statement: str) -> list[tuple[object, ...]]:
+def ask(path: Path, statement: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(statement).fetchall()
 
 
 def waiting(path: Path) -> list[str]:
-    return [bytes(body).decode() for (body,) in ask(path, "SELECT body FROM rounds_spool ORDER BY id")]  # type: ignore[arg-type]
+    return [bytes(body).decode() for (body,) in ask(path, "SELECT body FROM rounds_spool ORDER BY id")]
 
 
 def submitted(path: Path) -> list[object]:

@@ -135,6 +135,8 @@ class Aggregate:
 
     def _alert(self, batch: Batch, alert: Alert) -> None:
         batch.alerts.append(alert)
+        for channel in alert.channels or ("none",):
+            batch.counters["alerts_total", (alert.severity, channel)] += 1
 
 
 class _Names:

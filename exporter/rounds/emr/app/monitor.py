@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 
 from rounds.emr import names
 from rounds.emr.app.aggregate import Aggregate
+from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.errors import Portraits, look, mark, recall, seen
+from rounds.emr.app.hooks import Hooks
 from rounds.emr.app.instruments import Count, Gauge, amount
-from rounds.emr.app.intake import COUNT, ERROR, TIMING, Intake
+from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
+from rounds.emr.app.lookout import Lookout
 from rounds.emr.app.memory import NoRun, NoStore
 from rounds.emr.app.operations import Operation, Watch
 from rounds.emr.app.runs import Run
@@ -47,6 +50,7 @@ class Monitor:
         scrub: what may be stored besides names.
         max_store_mb: how large the store may become.
         retention_days: how long it keeps what it can.
+        crash_report_url: where reports of crashes are sent to, by https; ``CRASH_REPORT_URL`` where it is None.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Monitor:
         scrub: Scrubber | None = None,
         max_store_mb: float = 50,
         retention_days: float = 90,
+        crash_report_url: str | None = None,
     ) -> None:
         self.app = app
         self.version = version
@@ -69,28 +74,39 @@ class Monitor:
         self._seeded: set[str] = set()
         self._aggregate = Aggregate(self.intake, self._gauges, self.portraits)
         self.writer: Writer | None = None
+        self._alerts = Alerts(app, self.scrub, lambda alert: self.intake.put((ALERT, alert)))
+        self._lookout: Lookout | None = None
+        self._hooks: Hooks | None = None
         try:
-            self._start(store, Limits(int(max_store_mb * _MEBIBYTE), retention_days))
+            self._start(store, crash_report_url, Limits(int(max_store_mb * _MEBIBYTE), retention_days))
         except Exception:
             log.exception("cannot monitor; the application goes on without")
             self.intake.close()
 
-    def _start(self, path: Path | str | None, limits: Limits) -> None:
-        if path is None:
-            store: Store = NoStore(self.app)
-            run: Run = NoRun(store)
-        else:
-            store = Store(Path(path), self.app, limits, version=self.version)
-            run = Run(store)
+    def _start(self, path: Path | str | None, report_url: str | None, limits: Limits) -> None:
+        store = NoStore(self.app) if path is None else Store(Path(path), self.app, limits, version=self.version)
+        self._lookout = Lookout(
+            None if path is None else store.path,
+            self.app,
+            self.version,
+            scrub=self.scrub,
+            portraits=self.portraits,
+            alerts=self._alerts,
+            report_url=report_url,
+        )
+        run = NoRun(store) if path is None else Run(store, self._lookout.examine)
         self.writer = Writer(store, run, self._collect)
         self.intake.wake = self.writer.wake
         if not self.writer.start():
             raise RuntimeError("no thread could be started")
+        self._lookout.attach(self.writer, self.capture)
         atexit.register(self.close)
 
     def _collect(self) -> Batch:
         batch = Batch()
         self._aggregate.collect(batch)
+        if self._lookout is not None:
+            self._lookout.offer(batch.groups)
         return batch
 
     def operation(
@@ -191,8 +207,20 @@ class Monitor:
         raise NotImplementedError
 
     def alert(self, severity: str, title: str, message: str = "", *, key: str = "") -> None:
-        """Raise an alert: an event in the store, an alert in Prometheus, a notification on the desktop."""
-        raise NotImplementedError
+        """Raise an alert: an event in the store, an alert in Prometheus, a notification on the desktop.
+
+        Args:
+            severity: critical, error, warning or info; anything else is an error.
+            title: what the desktop shows. Stored only where messages were opted in, and so is the message.
+            message: more of it.
+            key: what it is about, an identifier such as ``backup:old``: the same is shown once in an hour.
+        """
+        self._alerts.alert(severity, title, message, key=key)
+
+    def action(self, name: str) -> None:
+        """Remember what the application does, by the name that its code gives it: a crash's report tells the last."""
+        if self._lookout is not None:
+            self._lookout.actions.add(name)
 
     def check(self, name: str, *, interval: float = 30, timeout: float = 5) -> Callable[[F], F]:
         """A decorator for a check of the application's own, which gives a :class:`Health`; run in the background."""
@@ -214,15 +242,41 @@ class Monitor:
         sigterm: bool = True,
     ) -> None:
         """Notice what nobody catches. :meth:`close` puts everything back that is still as it was set here."""
-        raise NotImplementedError
+        if self._lookout is None or self.writer is None:
+            return
+        if self._hooks is None:
+            self._hooks = Hooks(self._lookout, self._lookout.fatal_file(self.writer.run.started))
+        wanted = {
+            "sys": sys,
+            "threads": threads,
+            "executors": executors,
+            "asyncio": asyncio,
+            "unraisable": unraisable,
+            "faulthandler": faulthandler,
+            "sigterm": sigterm,
+        }
+        self._hooks.install(*(name for name, is_wanted in wanted.items() if is_wanted))
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Wait until what was said so far is in the store; gives whether it is."""
-        return self.writer is not None and self.writer.flush(timeout)
+        if self.writer is None:
+            return False
+        end = perf_counter() + timeout
+        settled = self._alerts.settle(timeout)
+        return self.writer.flush(end - perf_counter()) and settled
 
     def close(self, timeout: float = 2.0) -> None:
         """Store what was said, and say that the process ends well. Called at exit too."""
+        end = perf_counter() + timeout
+        if self._hooks is not None:
+            self._hooks.remove()
         if self.writer is not None:
             atexit.unregister(self.close)
-            self.writer.close(timeout)
+            # What the desktop takes its time for must not cost what is to be stored.
+            self._alerts.settle(timeout / 2)
+            self._alerts.abandon()
+            self.writer.close(end - perf_counter())
+        if self._lookout is not None:
+            self._lookout.settle(end - perf_counter())
+            self._lookout.stop()
         self.intake.close()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rounds.emr.app.batch import dropped
-from rounds.emr.app.store import add_counter
+from rounds.emr.app.rows import add_counter
 
 #: The most that waits: rows, bytes, and seconds.
 ROWS_MAX = 200

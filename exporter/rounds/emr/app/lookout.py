@@ -13,20 +13,24 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from rounds.emr.app import crashes, sentry, spool
+from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Group, dropped
 from rounds.emr.app.crashes import Actions, Report
 from rounds.emr.app.errors import Portrait, Portraits, look
 from rounds.emr.app.fatal import FatalFile, Signalled
+from rounds.emr.app.rows import add_counter
 from rounds.emr.app.runs import Dead, Fatal
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.sending import Sender, Target, allowed
-from rounds.emr.app.store import Store, add_counter
+from rounds.emr.app.store import Store
 from rounds.emr.app.writer import Writer
 
 #: Seconds that the end of a process waits for the store.
 PATIENCE = 2.0
 #: Seconds after which what could not be entered is tried again.
 _AGAIN = 60.0
+#: Seconds after which what was noted for Sentry goes into the spool.
+_SOON = 5.0
 #: Causes of an exception that a report names.
 _CAUSES = 5
 #: Errors of a group are sent to Sentry once in this time, and so many groups in an hour.
@@ -50,59 +54,64 @@ class Capture(Protocol):
         """Source is one of :data:`rounds.emr.names.SOURCES`."""
 
 
-class Watch:
+class Lookout:
     """Told by the hooks, and by runs that end without a word.
 
     Args:
-        store: the store's file; reports are in ``crash_reports`` beside it.
+        store: the store's file; reports are in ``crash_reports`` beside it. None for neither.
         app: the application's name.
         version: its version.
         scrub: whether messages may be written down.
         portraits: makes fingerprints and traces.
+        alerts: what still waits there is stored before the process ends.
         report_url: where reports of crashes are sent to, ``CRASH_REPORT_URL`` where it is None.
         clock: seconds since 1970.
     """
 
     def __init__(
         self,
-        store: Path,
+        store: Path | None,
         app: str,
         version: str,
+        *,
         scrub: Scrubber,
         portraits: Portraits,
-        *,
+        alerts: Alerts,
         report_url: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.actions = Actions(clock)
-        self.folder = crashes.Folder(store.parent / "crash_reports")
+        self.folder = None if store is None else crashes.Folder(store.parent / "crash_reports")
         self.crashed = False
         self._scrub = scrub
         self._portraits = portraits
+        self._alerts = alerts
         self._about = crashes.about_process(app, version)
         self._clock = clock
         self._writer: Writer | None = None
         self._capture: Capture | None = None
-        self._dsn = sentry.configured()
+        self._dsn = None if store is None else sentry.configured()
         self._offered: dict[str, float] = {}
         self._hour: deque[float] = deque(maxlen=_SENTRY_PER_HOUR)
         self._waiting: deque[Message] = deque()
         self._lost = 0
-        self._targets = self._find_targets(report_url)
-        self._sender = Sender(spool.Spool(store), self._targets) if self._targets else None
+        self._targets = [] if store is None else self._find_targets(report_url)
+        self._sender = Sender(spool.Spool(store), self._targets) if store is not None and self._targets else None
 
     def attach(self, writer: Writer, capture: Capture) -> None:
         """Begin, with what earlier processes have left. The writer runs already."""
         self._writer, self._capture = writer, capture
-        writer.every(_AGAIN, self._enter_all)
-        writer.call(self._enter_all, 0.0)
+        if self.folder is not None:
+            writer.every(_AGAIN, self._enter_all)
+            writer.call(self._enter_all, 0.0)
         if self._sender is not None:
+            writer.every(_SOON, self.send)
             with suppress(RuntimeError):
                 self._sender.start()
 
-    def fatal_file(self, started: float) -> FatalFile:
+    def fatal_file(self, started: float) -> FatalFile | None:
         """What faulthandler writes to in this process, which began then as its run says."""
-        return FatalFile(self.folder.path, os.getpid(), started, self._about)
+        return None if self.folder is None else FatalFile(self.folder.path, os.getpid(), started, self._about)
 
     def settle(self, timeout: float) -> None:
         """After a crash, wait for its report to be sent: the next start may be far. At most so many seconds."""
@@ -124,37 +133,49 @@ class Watch:
     def crash(self, error: BaseException) -> None:
         """An exception that ends the process. It is on the disk when this returns, or as soon as that can be."""
         self.error(error, "main")
-        portrait = self._portrait(error)
-        made = crashes.report(
+        writer = self._writer
+        if writer is None:
+            return
+        self._alerts.abandon()
+        made = self._report(error)
+        self._keep(made)
+
+        def end(store: Store) -> None:
+            self._enter(store, made)
+            writer.run.end("python")
+
+        writer.call(end, PATIENCE)
+        self.crashed = True
+
+    def _report(self, error: BaseException) -> Report:
+        return crashes.report(
             self._clock(),
             "python",
-            portrait,
+            self._portrait(error),
             self._about,
             causes=[self._portrait(each) for each in _causes(error)],
             message=self._scrub.message(error),
             actions=self.actions.listed(),
-            folder=self.folder.path.parent,
+            folder=None if self.folder is None else self.folder.path.parent,
             pid=os.getpid(),
         )
+
+    def _keep(self, made: Report) -> bool:
+        """Whether it is on the disk now."""
+        if self.folder is None:
+            return False
         try:
             self.folder.add(made)
         except OSError as problem:
             _logger.warning("a report of a crash could not be written: %s", type(problem).__name__)
-        writer = self._writer
-        if writer is None:
-            return
-
-        def enter(store: Store) -> None:
-            self._enter(store, made)
-            writer.run.end("python")
-
-        writer.call(enter, PATIENCE)
-        self.crashed = True
+            return False
+        return True
 
     def terminated(self) -> None:
         """SIGTERM is about to end the process."""
         writer = self._writer
         if writer is not None:
+            self._alerts.abandon()
             writer.call(lambda _: writer.run.end("sigterm"), PATIENCE)
 
     def resumed(self) -> None:
@@ -167,19 +188,20 @@ class Watch:
 
     def examine(self, dead: Dead) -> Fatal | None:
         """What is known of a process that did not say how it ended."""
+        if self.folder is None:
+            return None
         file = FatalFile(self.folder.path, dead.pid, dead.started)
         signalled = file.read()
         if signalled is None:
             file.remove()
             return None
-        portrait = _portrait_of(signalled)
-        made = crashes.report(signalled.at, "fatal_signal", portrait, signalled.about, pid=dead.pid)
+        made = crashes.report(signalled.at, "fatal_signal", _portrait_of(signalled), signalled.about, pid=dead.pid)
         name = ""
-        with suppress(OSError):
-            self.folder.add(made)
+        if self._keep(made):
+            # The store gets its row from who asks, in one transaction with the run's.
             self.folder.known(made)
             name = made.name
-            self._wait(self._messages(made, f"run-{dead.id}"))
+        self._wait(self._messages(made, f"run-{dead.id}"))
         file.remove()
         return Fatal(signalled.error_type, name, signalled.fingerprint)
 
@@ -221,9 +243,10 @@ class Watch:
                 self._sender.kick()
 
     def _enter_all(self, store: Store) -> None:
-        for made in self.folder.unknown():
-            self._enter(store, made)
-        self.folder.prune()
+        if self.folder is not None:
+            for made in self.folder.unknown():
+                self._enter(store, made)
+            self.folder.prune()
         self.send(store)
 
     def _enter(self, store: Store, made: Report) -> None:
@@ -234,7 +257,8 @@ class Watch:
                 self._spool(connection, self._messages(made, made.id))
 
         store.transaction(work, durable=True)
-        self.folder.known(made)
+        if self.folder is not None:
+            self.folder.known(made)
         if self._sender is not None:
             self._sender.kick()
 
