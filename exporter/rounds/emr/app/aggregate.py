@@ -14,7 +14,7 @@ from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import Intake, Record
 from rounds.emr.layout import SLOT_SECONDS
 
-#: Different names of operations, events and gauges that an application may have, and kinds of errors.
+#: Different names of operations and of events that an application may have, and kinds of errors.
 NAMES, ERROR_TYPES = 500, 50
 #: Records that are added up in one go, and seconds of rest after each: other threads wait meanwhile.
 PIECE, REST = 500, 0.0005
@@ -39,8 +39,7 @@ class Aggregate:
         self._portraits = portraits
         self._clock = clock
         self._names: dict[str, _Names] = {
-            kind: _Names(limit)
-            for kind, limit in (("operation", NAMES), ("event", NAMES), ("gauge", NAMES), ("error", ERROR_TYPES))
+            kind: _Names(limit) for kind, limit in (("operation", NAMES), ("event", NAMES), ("error", ERROR_TYPES))
         }
         self._operations: dict[tuple[str, str], _Keys] = {}
         # In the order of the kinds.
@@ -72,7 +71,7 @@ class Aggregate:
         for name, gauge in list(self._gauges.items()):
             value = gauge.changed()
             if value is not None:
-                batch.gauges[self._names["gauge"](name)] = (value, now)
+                batch.gauges[name] = (value, now)
 
     def add(self, records: Iterable[Record], batch: Batch) -> None:
         """Add records to a batch. One that makes no sense is counted as dropped."""

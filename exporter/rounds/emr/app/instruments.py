@@ -63,10 +63,9 @@ class _Calls:
 class Gauge:
     """A number that goes up and down. The writer looks at it now and then, so that no change is queued or lost."""
 
-    __slots__ = ("_changed", "_name", "_value")
+    __slots__ = ("_changed", "_value")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._value = 0.0
         self._changed = False
 

@@ -8,30 +8,37 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rounds.emr import names
 from rounds.emr.app.aggregate import Aggregate
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
-from rounds.emr.app.errors import Portraits, look, mark, recall, seen
+from rounds.emr.app.checking import Check
+from rounds.emr.app.errors import Portraits, look, mark, recall, seen, type_name
 from rounds.emr.app.hooks import Hooks
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
 from rounds.emr.app.lookout import Lookout
 from rounds.emr.app.memory import NoRun, NoStore
-from rounds.emr.app.operations import Operation, Watch
+from rounds.emr.app.operations import Operation, Watch, name_of
+from rounds.emr.app.retrying import Plan, retrying
 from rounds.emr.app.runs import Run
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.store import Limits, Store
 from rounds.emr.app.writer import Writer
 from rounds.emr.health.result import Health
 
+if TYPE_CHECKING:
+    from rounds.emr.app.serving import Server, Totals
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger("rounds.emr")
 
 _MEBIBYTE = 1024 * 1024
+#: Gauges that an application may have; all others are one.
+_GAUGES = 500
 #: Operations that are made known before they are first called.
 _SEEDED = 500
 
@@ -72,13 +79,18 @@ class Monitor:
         self.portraits = Portraits()
         self._gauges: dict[str, Gauge] = {}
         self._seeded: set[str] = set()
+        self._checks: dict[str, Check] = {}
         self._aggregate = Aggregate(self.intake, self._gauges, self.portraits)
+        self._totals: Totals | None = None
+        self._server: Server | None = None
         self.writer: Writer | None = None
         self._alerts = Alerts(app, self.scrub, lambda alert: self.intake.put((ALERT, alert)))
         self._lookout: Lookout | None = None
         self._hooks: Hooks | None = None
         try:
             self._start(store, crash_report_url, Limits(int(max_store_mb * _MEBIBYTE), retention_days))
+            if listen is not None:
+                self._serve(listen)
         except Exception:
             log.exception("cannot monitor; the application goes on without")
             self.intake.close()
@@ -102,19 +114,32 @@ class Monitor:
         self._lookout.attach(self.writer, self.capture)
         atexit.register(self.close)
 
+    def _serve(self, listen: str) -> None:
+        from rounds.emr.app.serving import Served, Totals, serve  # noqa: PLC0415 - seldom, and not small
+
+        self._totals = Totals()
+        self._server = serve(listen, Served(self.app, self.version, self._totals, self.health))
+
     def _collect(self) -> Batch:
         batch = Batch()
         self._aggregate.collect(batch)
         if self._lookout is not None:
             self._lookout.offer(batch.groups)
+        if self._totals is not None:
+            self._totals.add(batch)
         return batch
+
+    @property
+    def port(self) -> int | None:
+        """Where ``/metrics`` is served; None where it is not."""
+        return None if self._server is None else self._server.port
 
     def operation(
         self,
         name: Any = None,
         *,
         slow: float | None = None,
-        expected: tuple[type[BaseException], ...] = (),
+        expected: tuple[type[BaseException], ...] | type[BaseException] = (),
         error_if: Callable[[Any], bool] | None = None,
         capture: bool = True,
     ) -> Any:
@@ -130,7 +155,7 @@ class Monitor:
 
         def make(label: str) -> Watch:
             self._seed(label, slow)
-            return Watch(self.intake, self.scrub, label, slow, expected, error_if, capture)
+            return Watch(self.intake, self.scrub, label, slow, expected=expected, error_if=error_if, capture=capture)
 
         if name is None or isinstance(name, str):
             return Operation(name, make)
@@ -154,8 +179,12 @@ class Monitor:
 
     def gauge(self, name: str) -> Gauge:
         """A gauge with ``set`` and ``add``."""
-        gauge = self._gauges.get(name)
-        return gauge if gauge is not None else self._gauges.setdefault(name, Gauge(name))
+        label = names.label(name)
+        gauge = self._gauges.get(label)
+        if gauge is None:
+            label = label if len(self._gauges) < _GAUGES else names.OTHER
+            gauge = self._gauges.setdefault(label, Gauge())
+        return gauge
 
     def timing(self, name: str, seconds: float, outcome: str = "ok") -> None:
         """Record an operation that was measured elsewhere."""
@@ -170,27 +199,40 @@ class Monitor:
         *,
         source: str = "captured",
         operation: str | None = None,
-        tags: Mapping[str, object] | None = None,
         fingerprint: str | None = None,
     ) -> str:
         """Record an error, the one being handled when none is given; gives its fingerprint."""
-        at = perf_counter()
         try:
             error = sys.exc_info()[1] if error is None else error
             if error is None:
                 return ""
-            if not seen(error):
-                sight = look(error, error.__traceback__, operation or "")
-                mark(error, sight, fingerprint)
-                self.intake.put((ERROR, at, source, sight, self.scrub.message(error), fingerprint))
+            self.note(error, source=source, operation=operation, fingerprint=fingerprint)
             known = recall(error)
             return known if isinstance(known, str) else self.portraits.of(known).fingerprint
         except Exception:
             return ""
 
-    def message(self, level: str = "info") -> None:
+    def note(
+        self,
+        error: BaseException,
+        *,
+        source: str = "captured",
+        operation: str | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        """Record an error unless it was recorded; without the fingerprint, which takes longer than all else."""
+        at = perf_counter()
+        try:
+            if not seen(error):
+                sight = look(error, error.__traceback__, operation or "")
+                mark(error, sight, fingerprint)
+                self.intake.put((ERROR, at, source, sight, self.scrub.message(error), fingerprint))
+        except Exception:
+            self.intake.put((COUNT, "errors_total", (type_name(type(error)), source), 1))
+
+    def message(self, level: object = "info") -> None:
         """Count a message by its level. Its text goes nowhere."""
-        known = _LEVELS.get(str(level), "info")
+        known = _LEVELS.get(level, "info") if isinstance(level, str) else "info"
         self.intake.put((COUNT, "messages_total", (known,), 1))
 
     def retry(
@@ -200,11 +242,35 @@ class Monitor:
         delay: float = 1.0,
         backoff: float = 2.0,
         jitter: float = 0.1,
-        on: tuple[type[BaseException], ...] = (Exception,),
+        on: tuple[type[BaseException], ...] | type[BaseException] = Exception,
         name: str | None = None,
     ) -> Callable[[F], F]:
-        """A decorator that calls again after an error; each failed attempt is counted once, the last error too."""
-        raise NotImplementedError
+        """A decorator that calls again after an error; each failed attempt is counted once, the last error too.
+
+        Args:
+            attempts: at most; less than 1 is 1.
+            delay: seconds after the first attempt.
+            backoff: by how much longer each wait is than the one before.
+            jitter: up to which part longer still, by chance.
+            on: errors after which it is attempted again. What is no Exception is none of them.
+            name: the operation's; by default that of the function.
+        """
+        plan = Plan(attempts, delay, backoff, jitter, on)
+
+        def decorate(function: F) -> F:
+            operation = names.label(name) if name else name_of(function)
+            for outcome in names.RETRIES:
+                self.intake.put((COUNT, "retries_total", (operation, outcome), 0))
+
+            def tell(said: str, error: BaseException | None = None) -> None:
+                self.intake.put((COUNT, "retries_total", (operation, said), 1))
+                if error is not None:
+                    self.note(error, operation=operation)
+
+            decorated: F = retrying(function, plan, tell)
+            return decorated
+
+        return decorate
 
     def alert(self, severity: str, title: str, message: str = "", *, key: str = "") -> None:
         """Raise an alert: an event in the store, an alert in Prometheus, a notification on the desktop.
@@ -223,12 +289,29 @@ class Monitor:
             self._lookout.actions.add(name)
 
     def check(self, name: str, *, interval: float = 30, timeout: float = 5) -> Callable[[F], F]:
-        """A decorator for a check of the application's own, which gives a :class:`Health`; run in the background."""
-        raise NotImplementedError
+        """A decorator for a check of the application's own, which gives a :class:`Health`; run in the background.
+
+        Args:
+            name: the check's.
+            interval: seconds from one run to the next.
+            timeout: seconds after which a run that has not ended makes the result unhealthy.
+        """
+
+        def decorate(function: F) -> F:
+            check = Check(names.label(name), function, interval, timeout)
+            former = self._checks.get(check.name)
+            if former is not None:
+                former.stop()
+            self._checks[check.name] = check
+            if self.writer is not None:
+                check.start()
+            return function
+
+        return decorate
 
     def health(self) -> Mapping[str, Health]:
         """The checks' last results."""
-        raise NotImplementedError
+        return {name: check.result() for name, check in self._checks.copy().items()}
 
     def install_hooks(
         self,
@@ -272,6 +355,8 @@ class Monitor:
             self._hooks.remove()
         if self.writer is not None:
             atexit.unregister(self.close)
+            for check in self._checks.copy().values():
+                check.stop()
             # What the desktop takes its time for must not cost what is to be stored.
             self._alerts.settle(timeout / 2)
             self._alerts.abandon()
@@ -279,4 +364,6 @@ class Monitor:
         if self._lookout is not None:
             self._lookout.settle(end - perf_counter())
             self._lookout.stop()
+        if self._server is not None:
+            self._server.close()
         self.intake.close()

@@ -26,7 +26,8 @@ class Watch:
         scrub: Scrubber,
         name: str,
         slow: float | None,
-        expected: tuple[type[BaseException], ...],
+        *,
+        expected: tuple[type[BaseException], ...] | type[BaseException],
         error_if: Callable[[Any], bool] | None,
         capture: bool,
     ) -> None:

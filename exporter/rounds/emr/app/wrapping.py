@@ -119,7 +119,7 @@ def _async_generator(target: Callable[..., Any], watch: Watch) -> Callable[..., 
                     step = inner.asend(sent)
                 elif isinstance(thrown, GeneratorExit):
                     await inner.aclose()
-                    raise thrown
+                    raise thrown  # noqa: TRY301 - as what follows it must be seen to be raised too
                 else:
                     step = inner.athrow(thrown)
                     # A frame that has an exception that has the frame would live until the garbage is collected.
