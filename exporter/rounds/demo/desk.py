@@ -238,6 +238,8 @@ def main(arguments: list[str] | None = None) -> None:
     monitor.install_hooks()
     desk = Desk(monitor, options.clinic, options.model, options.speed)
     desk.open()
+    # So that who looks at the store now finds one.
+    monitor.flush()
     print(OPEN, flush=True)
     for line in sys.stdin:
         word, _, seconds = line.partition(" ")

@@ -131,7 +131,7 @@ class Program:
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
             say(f"emr: the program has ended {how}")
         elif time.monotonic() - self._ended > _LOOKS:
-            self._process = None
+            self.close()
             self.start()
             say("emr: somebody starts it again")
 
@@ -158,8 +158,8 @@ class Program:
         if self._process is None:
             return
         process, self._process = self._process, None
-        try:
-            process.communicate(timeout=_LIFE)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            process.kill()
-            process.wait()
+        with process:
+            try:
+                process.communicate(timeout=_LIFE)
+            except (subprocess.TimeoutExpired, BrokenPipeError):
+                process.kill()
