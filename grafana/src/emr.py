@@ -71,7 +71,7 @@ WHOLE: Texts = {1: ("whole", UP), 0: ("damaged", DOWN)}
 #: What takes points, in words. Grave first.
 TAKES = dict(zip(REASONS, ("checks", "errors in 24 h", "slow operations in 1 h", "memory"), strict=True))
 REASON_COLOURS = dict(zip(REASONS, (DOWN, DEGRADED, WARNING, PARTS[1]), strict=True))
-#: Where points were lost: to an unhealthy check, to a degraded one, to something else.
+#: Up to how many points are left where an unhealthy check took some, a degraded one, and something else.
 POINTS: Steps = ((None, UNKNOWN), (0, DOWN), (51, DEGRADED), (81, WARNING), (99, UP))
 OUTCOME_COLOURS = dict(zip(OUTCOMES, (PARTS[0], DOWN, PARTS[6], PARTS[2]), strict=True))
 RETRY_WORDS = dict(zip(RETRIES, ("attempt failed", "then succeeded", "given up"), strict=True))
@@ -79,10 +79,10 @@ CRASH_WORDS = dict(zip(CRASHES, ("exception", "fatal signal", "without a word"),
 RAISED_COLOURS = dict(zip(RAISED, (DOWN, DEGRADED, WARNING, NEUTRAL), strict=True))
 #: The four timings that the existing program names, with their panels' titles.
 TIMINGS = {
-    "consultation_duration": "Consultations: how long",
-    "prescription_generation": "Prescriptions: how long",
-    "search_latency": "Searches: how long",
-    "llm_response": "Answers of the language model: how long",
+    "consultation_duration": "Duration of consultations",
+    "prescription_generation": "Duration of prescriptions",
+    "search_latency": "Duration of searches",
+    "llm_response": "Duration of the model's answers",
 }
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -121,9 +121,10 @@ def backup_age() -> str:
     return age("backup_last_success_timestamp_seconds", by="app, backup")
 
 
-def too_old() -> str:
-    """The ages of backups for which EmrBackupStale fires or will."""
-    return f"({backup_age()} > {of('backup_max_age_seconds', APP, by='app, backup')} + {limits.emr_backup_slack()})"
+def backup_limits() -> str:
+    """The configured ages, told by what each backup is called."""
+    configured = series("backup_max_age_seconds", APP)
+    return f'max by (app, check) (label_replace({configured}, "check", "$1", "backup", "(.+)"))'
 
 
 def old() -> str:
@@ -146,6 +147,23 @@ def quantile(share: float, operation: str, by: str = "") -> str:
     return f"histogram_quantile({share:g}, sum by ({grouping}) ({bucket}))"
 
 
+def since(counter: str, labels: str, span: str) -> str:
+    """By how much counters rose in the time before, one value for each combination of labels.
+
+    A kind of error has no series until it is seen: where the store was known before, it was 0 then.
+    """
+    known, seen = series(counter, APP), series("store_bytes", APP)
+    now_ = f"max by ({labels}) (last_over_time({known}[1h]))"
+    before = f"max by ({labels}) (last_over_time({known}[1h] offset {span}))"
+    witness = f"max by (app) (last_over_time({seen}[1h] offset {span}))"
+    return f"clamp_min({now_} - ({before} or 0 * {now_} and on (app) {witness}), 0)"
+
+
+def risen_in_range(counter: str, labels: str) -> str:
+    """The same for the time shown; by how much what is known of it rose, where it begins before the first look."""
+    return f"({since(counter, labels, '$__range')} or {grown(counter, '$__range', APP, by=labels)})"
+
+
 def now() -> Row:
     """What holds at this moment."""
     return Row(
@@ -156,7 +174,8 @@ def now() -> Row:
                 101,
                 "Health score",
                 "Of 100 points, what is left. It is for a look in passing, and no alert uses it: Score below says what "
-                "took points. Green: nothing. Orange: a check is degraded. Red: one is unhealthy.",
+                "took points. Ochre: some are missing. Orange: 20 or more, which is what a degraded check takes. Red: "
+                "50 or more, which is what an unhealthy one takes.",
                 [Query(of("health_score", APP, by="app"), "{{app}}")],
                 (4, 4),
                 no_value=NO_DATA,
@@ -320,11 +339,11 @@ def now() -> Row:
                 "Alerts on applications, the latest first. Each has a page of its name among the runbooks, which says "
                 "what to do.",
                 [
-                    Column("Application", "app", label=True, link=ROW),
-                    Column("Severity", "severity", label=True, width=80, texts=SEVERITIES),
-                    Column("Alert", "alertname", label=True, width=155),
+                    Column("Application", "app", label=True, link=ROW, width=105),
+                    Column("Severity", "severity", label=True, width=75, texts=SEVERITIES),
+                    Column("Alert", "alertname", label=True, width=165),
                     Column("Of", "subject", label=True),
-                    Column("Since", alerting(), unit="dateTimeFromNow", width=130),
+                    Column("Since", alerting(), unit="dateTimeFromNow", width=140),
                 ],
                 (10, 8),
                 no_value="No alert is firing",
@@ -394,7 +413,7 @@ def applications() -> Panel:
             ),
             Column(
                 "Errors",
-                grown("errors_total", "$__range", APP, by="app"),
+                f"sum by (app) ({risen_in_range('errors_total', 'app, error_type, source')})",
                 unit="locale",
                 decimals=0,
                 width=80,
@@ -508,7 +527,7 @@ def history() -> Row:
                 "something that it needs does not answer. OperationalError: its database, as when it is locked.",
                 [
                     Query(
-                        f"sum by (error_type) ({rising('errors_total', APP, by='app, error_type, source')})",
+                        f"sum by (error_type) ({since('errors_total', 'app, error_type, source', '$__interval')})",
                         "{{error_type}}",
                     )
                 ],
@@ -539,7 +558,7 @@ def history() -> Row:
             *(latency(208 + place, operation, title) for place, (operation, title) in enumerate(TIMINGS.items())),
             graph(
                 212,
-                "Other operations: how long, p95",
+                "Duration of other operations, p95",
                 f"95 of 100 of them in the {limits.emr_window()} before took no longer.",
                 [
                     Query(
@@ -576,7 +595,7 @@ def history() -> Row:
                 "Events",
                 "What the application counts, such as patients it was told of and visits it saved. None in working "
                 "hours is worth a look.",
-                [Query(f"sum by (event) ({rising('events_total', APP, by='app, event')})", "{{event}}")],
+                [Query(f"sum by (event) ({since('events_total', 'app, event', '$__interval')})", "{{event}}")],
                 (12, 8),
                 no_value="The application counted nothing in this time",
                 unit="locale",
@@ -838,14 +857,14 @@ def detail() -> Row:
                     Column("Application", "app", label=True, link=ROW, width=130),
                     Column(
                         "Number",
-                        grown("errors_total", "$__range", APP, by="app, error_type, source"),
+                        f"{risen_in_range('errors_total', 'app, error_type, source')} > 0",
                         unit="locale",
                         decimals=0,
                         width=100,
                         bar=WARNING,
                     ),
                 ],
-                (12, 9),
+                (10, 9),
                 no_value="No error is known",
                 sort=("Number", True),
             ),
@@ -858,42 +877,28 @@ def detail() -> Row:
                     Column("Check", "check", label=True),
                     Column("Application", "app", label=True, link=ROW, width=130),
                     Column("Every", of("health_interval_seconds", APP, by="app, check"), unit="s", width=90),
-                    Column(
-                        "Age up to",
-                        f'label_replace({of("backup_max_age_seconds", APP, by="app, backup")}, "check", "$1", "backup",'
-                        ' "(.+)")',
-                        unit="s",
-                        width=100,
-                    ),
+                    Column("Age up to", backup_limits(), unit="s", width=100),
                 ],
-                (6, 9),
+                (8, 9),
                 no_value="No check is configured",
                 sort=("Check", False),
             ),
-            stat_panel(
-                304,
-                "Different errors, 24 h",
-                "How many different errors there were in 24 hours. The same fault counts once, however often it comes.",
-                [Query(of("error_groups", APP, by="app"), "{{app}}")],
-                (3, 5),
-                no_value=NO_DATA,
+            graph(
+                309,
+                "Messages",
+                "Messages that the application recorded, by level. Their texts stay on its computer.",
+                [
+                    Query(f"sum({rising('messages_total', APP, is_('level', level), by='app, level')})", level)
+                    for level in reversed(LEVELS)
+                ],
+                (6, 9),
+                no_value="No store was read in this time",
                 unit="locale",
-                steps=from_one(NEUTRAL),
-                link=ONE,
-                names=True,
-            ),
-            stat_panel(
-                305,
-                "Unsent reports",
-                "Crash reports that have not been sent to whoever makes the program, as there is no network, or nobody "
-                "has said where to.",
-                [Query(of("crash_reports_unsubmitted", APP, by="app"), "{{app}}")],
-                (3, 5),
-                no_value=NO_DATA,
-                unit="locale",
-                steps=from_one(NEUTRAL),
-                link=ONE,
-                names=True,
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=dict(zip(LEVELS, (PARTS[8], NEUTRAL, WARNING, DEGRADED), strict=True)),
+                decimals=0,
             ),
             grid(
                 306,
@@ -912,9 +917,46 @@ def detail() -> Row:
                     ),
                     Column("Pages", of("database_integrity_ok", APP, by="app"), texts=WHOLE, unit="none", width=90),
                 ],
-                (12, 4),
+                (12, 5),
                 no_value="No database is checked",
                 sort=("Application", False),
+            ),
+            stat_panel(
+                304,
+                "Errors in 24 h",
+                "How many different errors there were. The same fault counts once, however often it comes.",
+                [Query(of("error_groups", APP, by="app"), "{{app}}")],
+                (4, 5),
+                no_value=NO_DATA,
+                unit="locale",
+                steps=from_one(NEUTRAL),
+                link=ONE,
+                names=True,
+            ),
+            stat_panel(
+                305,
+                "Unsent reports",
+                "Crash reports that have not been sent to whoever makes the program, as there is no network, or nobody "
+                "has said where to.",
+                [Query(of("crash_reports_unsubmitted", APP, by="app"), "{{app}}")],
+                (4, 5),
+                no_value=NO_DATA,
+                unit="locale",
+                steps=from_one(NEUTRAL),
+                link=ONE,
+                names=True,
+            ),
+            stat_panel(
+                308,
+                "A word of the model",
+                "How long the language model took to say one word, where `generate_every` asks for it: that finds a "
+                "server that answers, but does not generate.",
+                [Query(of("llm_generation_seconds", APP, by="app, model"), "{{model}}")],
+                (4, 5),
+                no_value="it is not asked",
+                unit="s",
+                link=ONE,
+                names=True,
             ),
             graph(
                 307,
@@ -927,35 +969,104 @@ def detail() -> Row:
                 link=ONE,
             ),
             graph(
-                308,
-                "Language model: a word",
-                "How long the model took to say one word, where `generate_every` asks for it: it finds a server that "
-                "answers, but does not generate.",
-                [Query(of("llm_generation_seconds", APP, by="app, model"), f"{NAME}{{{{model}}}}")],
-                (6, 8),
-                no_value="The model is not asked",
-                unit="s",
-                style="steps",
-                link=ONE,
-            ),
-            graph(
-                309,
-                "Messages",
-                "Messages that the application recorded, by level. Their texts stay on its computer.",
+                312,
+                "Telemetry lost",
+                "What the application said and its store does not have. queue_full: it said more than could be "
+                "written. size: the store is full. age: too old. error: the file could not be written. Anything here "
+                "makes figures above too low; EmrTelemetryLost fires.",
                 [
-                    Query(f"sum({rising('messages_total', APP, is_('level', level), by='app, level')})", level)
-                    for level in reversed(LEVELS)
+                    Query(
+                        f"sum({rising('telemetry_dropped_total', APP, is_('reason', reason), by='app, reason')})",
+                        reason,
+                    )
+                    for reason in DROPS
                 ],
-                (6, 8),
+                (12, 8),
                 no_value="No store was read in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
                 soft_maximum=1,
-                colours=dict(zip(LEVELS, (PARTS[8], NEUTRAL, WARNING, DEGRADED), strict=True)),
+                colours=dict(zip(DROPS, PARTS, strict=False)),
                 decimals=0,
             ),
-            *storage(),
+            grid(
+                310,
+                "Stores",
+                "The files in which applications keep what they say of themselves. Damaged: the library set it aside "
+                "and began anew; have a look at the disk. Replaced: how often another file was found in its place.",
+                [
+                    Column("Application", "app", label=True, link=ROW),
+                    Column("Size", of("store_bytes", APP, by="app"), unit="bytes", width=90),
+                    Column("Log", of("store_wal_bytes", APP, by="app"), unit="bytes", width=90),
+                    Column("Rows", f"sum by (app) ({of('store_rows', APP, by='app, table')})", unit="locale", width=90),
+                    Column("Pages", of("store_integrity_ok", APP, by="app"), texts=WHOLE, unit="none", width=90),
+                    Column(
+                        "Looked at",
+                        f"1000 * {of('store_integrity_check_timestamp_seconds', APP, by='app')}",
+                        unit="dateTimeFromNow",
+                        width=150,
+                    ),
+                    Column(
+                        "Damaged",
+                        grown("store_corruptions_total", "$__range", APP, by="app"),
+                        unit="locale",
+                        decimals=0,
+                        width=90,
+                        steps=((None, "text"), (1, DOWN)),
+                    ),
+                    Column(
+                        "Replaced", grown("store_replaced_total", "$__range", APP, by="app"), unit="locale", width=90
+                    ),
+                ],
+                (16, 6),
+                no_value="No store has been read",
+                sort=("Application", False),
+            ),
+            grid(
+                311,
+                "Rows of stores",
+                "What fills them. The oldest go when they are old, or when the file is full.",
+                [
+                    Column("Table", "table", label=True),
+                    Column("Application", "app", label=True, link=ROW, width=130),
+                    Column("Rows", of("store_rows", APP, by="app, table"), unit="locale", decimals=0, width=100),
+                ],
+                (8, 6),
+                no_value="No store has been read",
+                sort=("Rows", True),
+            ),
+            graph(
+                313,
+                "Rows that make no sense",
+                "Rows of an existing store of which something is not exported: a value that is no number, a time that "
+                "is none, tags that cannot be read.",
+                [
+                    Query(f"sum({rising('rows_rejected_total', APP, is_('reason', reason), by='app, reason')})", reason)
+                    for reason in PROBLEMS
+                ],
+                (8, 7),
+                no_value="No store was read in this time",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                colours=dict(zip(PROBLEMS, PARTS, strict=False)),
+                decimals=0,
+            ),
+            grid(
+                314,
+                "What stores lack",
+                "Tables or columns that are missing, so that something cannot be told. `docs/emr.md` has the remedies.",
+                [
+                    Column("Application", "app", label=True, link=ROW, width=130),
+                    Column("Problem", "problem", label=True),
+                ],
+                (8, 7),
+                rows=of("schema_problem", APP, by="app, problem"),
+                no_value="They lack nothing",
+                sort=("Application", False),
+            ),
             timeline(
                 315,
                 "Reading",
@@ -977,7 +1088,7 @@ def detail() -> Row:
                         "{{app}}",
                     )
                 ],
-                (8, 7),
+                (12, 7),
                 no_value="No look at a store is known in this time: is the exporter up?",
                 unit="s",
                 points=BARS,
@@ -989,7 +1100,7 @@ def detail() -> Row:
                 "connect: the file is not there, or cannot be read. timeout: it is locked, or on a slow disk. query: a "
                 "table or column is missing.",
                 [Query(f"sum({risen(failures % reason, 'collector')})", reason) for reason in FAILURE_REASONS],
-                (8, 7),
+                (12, 7),
                 no_value="No look at a store is known in this time: is the exporter up?",
                 unit="locale",
                 style="bars",
@@ -1000,106 +1111,6 @@ def detail() -> Row:
             ),
         ],
     )
-
-
-def storage() -> list[Panel]:
-    """The stores, and what is lost on the way there."""
-    return [
-        grid(
-            310,
-            "Stores",
-            "The files in which applications keep what they say of themselves. Damaged: the library set it aside and "
-            "began anew; have a look at the disk. Replaced: how often another file was found in its place.",
-            [
-                Column("Application", "app", label=True, link=ROW),
-                Column("Size", of("store_bytes", APP, by="app"), unit="bytes", width=90),
-                Column("Log", of("store_wal_bytes", APP, by="app"), unit="bytes", width=90),
-                Column("Rows", f"sum by (app) ({of('store_rows', APP, by='app, table')})", unit="locale", width=90),
-                Column("Pages", of("store_integrity_ok", APP, by="app"), texts=WHOLE, unit="none", width=90),
-                Column(
-                    "Looked at",
-                    f"1000 * {of('store_integrity_check_timestamp_seconds', APP, by='app')}",
-                    unit="dateTimeFromNow",
-                    width=150,
-                ),
-                Column(
-                    "Damaged",
-                    grown("store_corruptions_total", "$__range", APP, by="app"),
-                    unit="locale",
-                    decimals=0,
-                    width=90,
-                    steps=((None, "text"), (1, DOWN)),
-                ),
-                Column("Replaced", grown("store_replaced_total", "$__range", APP, by="app"), unit="locale", width=90),
-            ],
-            (16, 6),
-            no_value="No store has been read",
-            sort=("Application", False),
-        ),
-        grid(
-            311,
-            "Rows of stores",
-            "What fills them. The oldest go when they are old, or when the file is full.",
-            [
-                Column("Table", "table", label=True),
-                Column("Application", "app", label=True, link=ROW, width=130),
-                Column("Rows", of("store_rows", APP, by="app, table"), unit="locale", decimals=0, width=100),
-            ],
-            (8, 6),
-            no_value="No store has been read",
-            sort=("Rows", True),
-        ),
-        graph(
-            312,
-            "Telemetry lost",
-            "What the application said and its store does not have. queue_full: it said more than could be written. "
-            "size: the store is full. age: too old. error: the file could not be written. Anything here makes figures "
-            "above too low; EmrTelemetryLost fires.",
-            [
-                Query(f"sum({rising('telemetry_dropped_total', APP, is_('reason', reason), by='app, reason')})", reason)
-                for reason in DROPS
-            ],
-            (8, 7),
-            no_value="No store was read in this time",
-            unit="locale",
-            style="bars",
-            points=BARS,
-            soft_maximum=1,
-            colours=dict(zip(DROPS, PARTS, strict=False)),
-            decimals=0,
-        ),
-        graph(
-            313,
-            "Rows that make no sense",
-            "Rows of an existing store of which something is not exported: a value that is no number, a time that is "
-            "none, tags that cannot be read.",
-            [
-                Query(f"sum({rising('rows_rejected_total', APP, is_('reason', reason), by='app, reason')})", reason)
-                for reason in PROBLEMS
-            ],
-            (8, 7),
-            no_value="No store was read in this time",
-            unit="locale",
-            style="bars",
-            points=BARS,
-            soft_maximum=1,
-            colours=dict(zip(PROBLEMS, PARTS, strict=False)),
-            decimals=0,
-        ),
-        grid(
-            314,
-            "What stores lack",
-            "Tables or columns that are missing, so that something cannot be told. `docs/emr.md` has the remedies.",
-            [
-                Column("Application", "app", label=True, link=ROW, width=130),
-                Column("Problem", "problem", label=True),
-            ],
-            (8, 7),
-            rows=of("schema_problem", APP, by="app, problem"),
-            no_value="They lack nothing",
-            sort=("Application", False),
-        ),
-    ]
 
 
 def marks() -> list[Mark]:

@@ -217,8 +217,8 @@ class Application:
             # As long as the operations here take.
             "operations": {"slow_after": "500ms"},
             "checks": {
-                **{name: {**check, **often} for name, check in checks.items()},
-                "backup": [{**backup, **often} for backup in backups],
+                **{name: check | often for name, check in checks.items()},
+                "backup": [backup | often for backup in backups],
             },
             **often,
         }

@@ -72,7 +72,13 @@ def watched_app(folder: Path, models: str) -> dict[str, Any]:
         "operations": {"slow": {name: f"{seconds:g}s" for name, seconds in SLOW.items()}},
         "checks": {
             "database": {"path": str(folder / CLINIC), "integrity_every": "1m", **soon},
-            "llm": {"url": f"http://{models}", "model": MODEL, **soon},
+            "llm": {
+                "url": f"http://{models}",
+                "model": MODEL,
+                "generate_every": "20s",
+                "generate_timeout": "5s",
+                **soon,
+            },
             "disk": {
                 "path": str(folder),
                 "unhealthy_free_bytes": 50_000_000,
