@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from rounds.emr import names
 from rounds.emr.app.batch import Alert, Batch, Group, Labels, dropped
 from rounds.emr.app.errors import Portraits
-from rounds.emr.app.instruments import Count, Gauge, amount
+from rounds.emr.app.instruments import Count as Counted
+from rounds.emr.app.instruments import Gauge, amount
 from rounds.emr.app.intake import Intake, Record
 from rounds.emr.layout import SLOT_SECONDS
 
@@ -41,7 +43,8 @@ class Aggregate:
         self._names: dict[str, _Names] = {
             kind: _Names(limit) for kind, limit in (("operation", NAMES), ("event", NAMES), ("error", ERROR_TYPES))
         }
-        self._operations: dict[tuple[str, str], _Keys] = {}
+        self._tallies: dict[tuple[object, str], _Tally] = {}
+        self._touched: set[_Tally] = set()
         # In the order of the kinds.
         self._add: tuple[Callable[..., None], ...] = (
             self._timing,
@@ -72,43 +75,51 @@ class Aggregate:
             value = gauge.changed()
             if value is not None:
                 batch.gauges[name] = (value, now)
+                batch.sample(now, "gauge", name, value)
 
     def add(self, records: Iterable[Record], batch: Batch) -> None:
         """Add records to a batch. One that makes no sense is counted as dropped."""
         self._offset = self._clock() - time.perf_counter()
-        for kind, *rest in records:
+        for record in records:
             try:
-                self._add[kind](batch, *rest)
+                self._add[record[0]](batch, record)
             except Exception:
                 batch.counters[dropped("error")] += 1
+        for tally in self._touched:
+            tally.pour(batch.counters)
+        self._touched.clear()
 
-    def _timing(self, batch: Batch, begin: float, end: float, *said: Any) -> None:
+    def _timing(self, batch: Batch, record: Record) -> None:
+        _, begin, end, operation, outcome, slow = record
+        self._time(batch, begin, end, operation, outcome, slow)
+
+    def _time(self, batch: Batch, begin: float, end: float, *said: Any) -> None:
         operation, outcome, slow = said
-        name = self._names["operation"](operation)
-        keys = self._operations.get((name, outcome))
-        if keys is None:
-            keys = self._operations[name, outcome] = _Keys(name, outcome)
-        seconds = max(0.0, end - begin)
-        counters = batch.counters
-        counters[keys.total] += 1
-        counters[keys.buckets[bisect_left(names.DURATION_BOUNDS, seconds)]] += 1
-        counters[keys.sum] += seconds  # type: ignore[assignment]
+        tally = self._tallies.get((operation, outcome)) or self._tally(operation, outcome)
+        self._touched.add(tally)
+        seconds = end - begin if end > begin else 0.0
+        tally.buckets[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        tally.sum += seconds
         if slow is not None and seconds > slow:
-            counters[keys.slow] += 1
-        batch.timings.append((end + self._offset, name, seconds, outcome))
+            tally.slow += 1
+        batch.timings.append((end + self._offset, tally.operation, seconds, outcome))
 
-    def _failure(
-        self, batch: Batch, begin: float, end: float, operation: object, slow: float | None, *error: Any
-    ) -> None:
-        self._timing(batch, begin, end, operation, "error", slow)
-        self._error(batch, end, *error)
+    def _tally(self, operation: object, outcome: str) -> _Tally:
+        name = self._names["operation"](operation)
+        tally = self._tallies.get((name, outcome))
+        if tally is None:
+            tally = self._tallies[name, outcome] = _Tally(name, outcome)
+        return tally
 
-    def _error(
-        self,
-        batch: Batch,
-        at: float,
-        *said: Any,
-    ) -> None:
+    def _failure(self, batch: Batch, record: Record) -> None:
+        _, begin, end, operation, slow, *error = record
+        self._time(batch, begin, end, operation, "error", slow)
+        self._sight(batch, end, *error)
+
+    def _error(self, batch: Batch, record: Record) -> None:
+        self._sight(batch, *record[1:])
+
+    def _sight(self, batch: Batch, at: float, *said: Any) -> None:
         source, sight, message, fingerprint = said
         portrait = self._portraits.of(sight)
         error_type = self._names["error"](portrait.error_type)
@@ -118,21 +129,29 @@ class Aggregate:
         group = batch.groups.get(key)
         if group is None:
             group = batch.groups[key] = Group(error_type, portrait.culprit, portrait.trace, message, when, when)
-        group.first, group.last = min(group.first, when), max(group.last, when)
+        if when > group.last:
+            group.last = when
+        elif when < group.first:
+            group.first = when
         group.slots[int(when // SLOT_SECONDS)] += 1
 
-    def _count(self, batch: Batch, name: str, labels: Labels, value: float) -> None:
-        batch.counters[name, labels] += value  # type: ignore[assignment]
+    def _count(self, batch: Batch, record: Record) -> None:
+        _, name, labels, value = record
+        batch.counters[name, labels] += value
 
-    def _counted(self, batch: Batch, count: Count) -> None:
+    def _counted(self, batch: Batch, record: Record) -> None:
+        count: Counted = record[1]
         count.taken = True
         value = amount(count.value)
         if value is None or value < 0:
             batch.counters[dropped("error")] += 1
         else:
-            batch.counters["events_total", (self._names["event"](count.name),)] += value  # type: ignore[assignment]
+            label = self._names["event"](count.name)
+            batch.counters["events_total", (label,)] += value  # type: ignore[assignment]
+            batch.sample(self._clock(), "count", label, value)
 
-    def _alert(self, batch: Batch, alert: Alert) -> None:
+    def _alert(self, batch: Batch, record: Record) -> None:
+        alert: Alert = record[1]
         batch.alerts.append(alert)
         for channel in alert.channels or ("none",):
             batch.counters["alerts_total", (alert.severity, channel)] += 1
@@ -158,13 +177,34 @@ class _Names:
         return known
 
 
-class _Keys:
-    """The counters of an operation and its outcome."""
+class _Tally:
+    """Calls of an operation that had the same outcome, until they are poured into the counters."""
+
+    __slots__ = ("_names", "buckets", "operation", "slow", "sum")
 
     def __init__(self, operation: str, outcome: str) -> None:
-        self.total: Key = ("operations_total", (operation, outcome))
-        self.buckets: tuple[Key, ...] = tuple(
-            ("operation_duration_seconds_bucket", (operation, bucket)) for bucket in names.DURATION_BUCKETS
+        self.operation = operation
+        self._names: tuple[Key, Key, Key, tuple[Key, ...]] = (
+            ("operations_total", (operation, outcome)),
+            ("operation_duration_seconds_sum", (operation,)),
+            ("slow_operations_total", (operation,)),
+            tuple(("operation_duration_seconds_bucket", (operation, bucket)) for bucket in names.DURATION_BUCKETS),
         )
-        self.sum: Key = ("operation_duration_seconds_sum", (operation,))
-        self.slow: Key = ("slow_operations_total", (operation,))
+        self._empty()
+
+    def pour(self, counters: Counter[Key]) -> None:
+        """Add to the counters, and begin anew."""
+        total, seconds, slow, buckets = self._names
+        counters[total] += sum(self.buckets)
+        counters[seconds] += self.sum  # type: ignore[assignment]
+        if self.slow:
+            counters[slow] += self.slow
+        for key, count in zip(buckets, self.buckets, strict=True):
+            if count:
+                counters[key] += count
+        self._empty()
+
+    def _empty(self) -> None:
+        self.buckets = [0] * len(names.DURATION_BUCKETS)
+        self.sum = 0.0
+        self.slow = 0

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import dis
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from types import CodeType, TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from rounds.emr import names
 
+#: What was noted of an error: its kind; code, position and module of each frame, one after the other, outermost first;
+#: the same of the members of an exception group; and what was called, for errors without frames. It holds neither the
+#: error nor its frames, so that nothing of them is kept alive. No class: making an object takes longer than the rest.
+Sight: TypeAlias = tuple[type[BaseException], list[Any], tuple[Any, ...], str]
 #: A frame: its code, the instruction it was at, and its module's name if that is a text.
 Frame: TypeAlias = tuple[CodeType, int, Any]
 
@@ -24,26 +27,15 @@ Frame: TypeAlias = tuple[CodeType, int, Any]
 #: entries its traceback had then, or the fingerprint that was given. Both survive pickling.
 SEEN = "__rounds_seen__"
 
-#: Frames that are noted of the outermost and of the innermost ones.
-_OUTER, _INNER = 50, 50
+#: Frames that are noted of the outermost ones, and of the innermost ones if there are more.
+OUTER = range(50)
+_INNER = 50
 #: Frames that are walked through in search of the innermost ones, more than Python's own limit of recursion.
 _DEEPEST = 3000
 #: Errors of a group that are looked at.
 _MEMBERS = 10
 #: Groups and positions that are remembered; then all are forgotten, which costs time and changes nothing.
 _KNOWN = 4000
-
-
-class Sight(NamedTuple):
-    """What was noted of an error. Holds neither it nor its frames, so that nothing of it is kept alive."""
-
-    kind: type[BaseException]
-    frames: tuple[Frame, ...] | list[Frame]
-    """Outermost first; those between the outer and the inner ones are left out."""
-    members: tuple[Sight, ...] = ()
-    """Those of an exception group."""
-    origin: str = ""
-    """What was called, where there are no frames."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +51,45 @@ class Portrait:
 
 
 def look(error: BaseException, trace: TracebackType | None, origin: str = "") -> Sight:
-    """Note an error, from this entry of its traceback on."""
-    frames: list[Frame] = []
-    while trace is not None:
-        frame = trace.tb_frame
-        frames.append((frame.f_code, trace.tb_lasti, frame.f_globals.get("__name__")))
-        trace = trace.tb_next
-        if len(frames) == _OUTER and trace is not None:
-            frames += _innermost(trace)
+    """Note an error, from this entry of its traceback on. A quicker way is in :class:`operations.Watch`."""
+    frames: list[Any] = []
+    for _ in OUTER:
+        if trace is None:
             break
+        frame = trace.tb_frame
+        frames += frame.f_code, trace.tb_lasti, frame.f_globals.get("__name__")
+        trace = trace.tb_next
+    else:
+        add_innermost(frames, trace)
     if isinstance(error, BaseExceptionGroup):
-        return Sight(type(error), frames, tuple(look(each, each.__traceback__) for each in _members(error)), origin)
-    return Sight(type(error), frames, (), origin)
+        return type(error), frames, tuple(look(each, each.__traceback__) for each in _members(error)), origin
+    return type(error), frames, (), origin
+
+
+def add_innermost(frames: list[Any], trace: TracebackType | None) -> None:
+    """Note the innermost frames from this entry on."""
+    for entry in _entries(trace)[-_INNER:]:
+        frame = entry.tb_frame
+        frames += frame.f_code, entry.tb_lasti, frame.f_globals.get("__name__")
 
 
 def seen(error: BaseException) -> bool:
-    """Whether it was captured already. Not asked by getattr: an exception may answer to any name."""
-    return SEEN in error.__dict__
+    """Whether it was captured already."""
+    return _mark_of(error) is not None
+
+
+def _mark_of(error: BaseException) -> object:
+    try:
+        # Not by getattr: an exception may answer to any name.
+        return error.__dict__.get(SEEN)
+    except Exception:
+        return None
 
 
 def mark(error: BaseException, sight: Sight, fingerprint: str | None = None) -> None:
     """It is captured now. One that cannot be marked may be counted twice."""
     with suppress(Exception):
-        error.__dict__[SEEN] = fingerprint or len(sight.frames)
+        error.__dict__[SEEN] = fingerprint or len(sight[1]) // 3
 
 
 def recall(error: BaseException) -> Sight | str:
@@ -90,21 +98,14 @@ def recall(error: BaseException) -> Sight | str:
 
     Since then the frames that it passed were added to its traceback, at the outer end.
     """
-    known = error.__dict__.get(SEEN)
+    known = _mark_of(error)
     if isinstance(known, str):
         return known
     trace = error.__traceback__
-    if isinstance(known, int) and 0 < known < _OUTER + _INNER:
+    if isinstance(known, int) and 0 < known < len(OUTER) + _INNER:
         entries = _entries(trace)
         trace = entries[-known] if known <= len(entries) else error.__traceback__
     return look(error, trace)
-
-
-def _innermost(trace: TracebackType | None) -> Iterable[Frame]:
-    return [
-        (each.tb_frame.f_code, each.tb_lasti, each.tb_frame.f_globals.get("__name__"))
-        for each in _entries(trace)[-_INNER:]
-    ]
 
 
 def _entries(trace: TracebackType | None) -> list[TracebackType]:
@@ -147,23 +148,22 @@ class Portraits:
         return known[0]
 
     def _paint(self, sight: Sight) -> Portrait:
-        frames = list(_relevant(sight.frames))
-        error_type = type_name(sight.kind)
-        culprit = _place(frames[-1]) if frames else names.label(sight.origin)
-        return Portrait(self._fingerprint(sight, frames), error_type, culprit, "\n".join(_trace(frames)))
+        kind, _, _, origin = sight
+        frames = _relevant(sight)
+        culprit = _place(frames[-1]) if frames else names.label(origin)
+        return Portrait(self._fingerprint(sight, frames), type_name(kind), culprit, "\n".join(_trace(frames)))
 
     def _fingerprint(self, sight: Sight, frames: list[Frame]) -> str:
-        parts = [_qualified(sight.kind)]
+        kind, _, members, origin = sight
+        parts = [_qualified(kind)]
         if not frames:
-            parts.append(sight.origin)
+            parts.append(origin)
         # A recursion's depth is chance: each place of it is one.
-        places = dict.fromkeys((id(code), at) for code, at, _ in frames)
-        by_place = {(id(code), at): (code, at, module) for code, at, module in frames}
-        for place in places:
-            code, at, module = by_place[place]
+        places = {(id(code), at): (code, at, module) for code, at, module in frames}
+        for code, at, module in places.values():
             parts += [str(module), code.co_qualname, self._position(code, at)]
         # The order of tasks is chance as well.
-        parts += sorted({self.of(member).fingerprint for member in sight.members})
+        parts += sorted({self.of(member).fingerprint for member in members})
         return hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=8).hexdigest()
 
     def _position(self, code: CodeType, at: int) -> str:
@@ -209,16 +209,19 @@ def _words(instruction: dis.Instruction) -> Iterator[str]:
 
 
 def _key(sight: Sight) -> tuple[object, ...]:
-    key: list[object] = [id(sight.kind), sight.origin]
-    for code, at, _ in sight.frames:
-        key += (id(code), at)
-    key += [_key(member) for member in sight.members]
-    return tuple(key)
+    kind, frames, members, origin = sight
+    # Code is compared by all that it holds, which takes long.
+    return id(kind), origin, *map(id, frames[::3]), *frames[1::3], *map(_key, members)
 
 
-def _relevant(frames: Iterable[Frame]) -> Iterator[Frame]:
+def _relevant(sight: Sight) -> list[Frame]:
     """Without those of the library, so that a decorator changes no fingerprint."""
-    return (frame for frame in frames if not (isinstance(frame[2], str) and frame[2].startswith(_OWN)))
+    parts = iter(sight[1])
+    return [
+        frame
+        for frame in zip(parts, parts, parts, strict=True)
+        if not (isinstance(frame[2], str) and frame[2].startswith(_OWN))
+    ]
 
 
 _OWN = "rounds.emr.app."
@@ -231,7 +234,7 @@ def _place(frame: Frame) -> str:
 
 
 def _trace(frames: list[Frame]) -> Iterator[str]:
-    for frame in islice(frames, _OUTER + _INNER):
+    for frame in frames:
         yield f"{_place(frame)}:{_line(frame[0], frame[1])}"
 
 

@@ -43,6 +43,8 @@ class Opened:
 
     connection: sqlite3.Connection
     identity: Identity
+    log: Identity | None
+    """The write-ahead log beside it."""
 
 
 def open_file(
@@ -65,9 +67,11 @@ def open_file(
         if seen == broken:
             if _set_aside(path, seen):
                 replaced()
+            # The next file may have its number.
+            broken = None
             continue
         try:
-            return Opened(_connect(path, app, now, check=check), seen)
+            return Opened(_connect(path, app, now, check=check), seen, identity(_wal(path)))
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
@@ -89,6 +93,21 @@ def identity(path: Path) -> Identity | None:
     if not stat.S_ISREG(found.st_mode):
         raise Unusable("it is not a file")
     return found.st_dev, found.st_ino
+
+
+def remove_log(path: Path, log: Identity) -> None:
+    """Remove the log of a file that another one took the place of, or it would be applied to this one.
+
+    Call it before the file is closed: until then no other log can have its identity.
+
+    Raises:
+        Unusable: another process is at it.
+        OSError: the folder cannot be written to.
+    """
+    with _alone(path):
+        if identity(_wal(path)) == log:
+            for suffix in ("-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def is_damage(error: BaseException) -> bool:
@@ -115,9 +134,13 @@ def describe(error: BaseException) -> str:
 def wal_bytes(path: Path) -> int:
     """Size of the write-ahead log beside the file."""
     try:
-        return Path(f"{path}-wal").stat().st_size
+        return _wal(path).stat().st_size
     except OSError:
         return 0
+
+
+def _wal(path: Path) -> Path:
+    return Path(f"{path}-wal")
 
 
 def _code(error: BaseException) -> int:
@@ -143,7 +166,9 @@ def _check(connection: sqlite3.Connection) -> None:
     # Rows can be added to a file with broken pages, so that writing alone would not tell.
     limit = threading.Timer(CHECK_SECONDS, connection.interrupt)
     limit.daemon = True
-    limit.start()
+    with suppress(RuntimeError):
+        # Since Python 3.12 there are no new threads while the interpreter ends.
+        limit.start()
     try:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
@@ -231,7 +256,7 @@ def _set_aside(path: Path, seen: Identity) -> bool:
             with suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
         path.rename(aside)
-        _thin_out(path)
+        _thin_out(path, aside)
     return True
 
 
@@ -241,11 +266,11 @@ def _free_name(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _thin_out(path: Path) -> None:
+def _thin_out(path: Path, latest: Path) -> None:
     with suppress(OSError):
         aside = [file for file in path.parent.iterdir() if file.name.startswith(f"{path.name}.corrupt-")]
-        files = [file for file in aside if not file.name.endswith(("-wal", "-shm", "-journal"))]
-        for old in sorted(files, key=lambda file: file.name)[:-SET_ASIDE]:
+        files = [file for file in aside if not file.name.endswith(("-wal", "-shm", "-journal")) and file != latest]
+        for old in sorted(files, key=lambda file: file.stat().st_ctime_ns)[: 1 - SET_ASIDE]:
             for suffix in ("", "-wal", "-shm", "-journal"):
                 Path(f"{old}{suffix}").unlink(missing_ok=True)
 

@@ -30,7 +30,7 @@ PATIENCE = 2.0
 #: Seconds after which what could not be entered is tried again.
 _AGAIN = 60.0
 #: Seconds after which what was noted for Sentry goes into the spool.
-_SOON = 5.0
+_SOON = 1.0
 #: Causes of an exception that a report names.
 _CAUSES = 5
 #: Errors of a group are sent to Sentry once in this time, and so many groups in an hour.
@@ -113,6 +113,11 @@ class Lookout:
         """What faulthandler writes to in this process, which began then as its run says."""
         return None if self.folder is None else FatalFile(self.folder.path, os.getpid(), started, self._about)
 
+    def last_words(self, timeout: float) -> None:
+        """Put into the spool what is to be sent, at most for so many seconds."""
+        if self._writer is not None and self._sender is not None:
+            self._writer.call(self.send, timeout)
+
     def settle(self, timeout: float) -> None:
         """After a crash, wait for its report to be sent: the next start may be far. At most so many seconds."""
         if self._sender is not None and self.crashed:
@@ -132,16 +137,18 @@ class Lookout:
 
     def crash(self, error: BaseException) -> None:
         """An exception that ends the process. It is on the disk when this returns, or as soon as that can be."""
+        # Sentry gets it as what ended the process.
+        self._offered[self._portrait(error).fingerprint] = time.monotonic()
         self.error(error, "main")
         writer = self._writer
         if writer is None:
             return
         self._alerts.abandon()
         made = self._report(error)
-        self._keep(made)
+        kept = self._keep(made)
 
         def end(store: Store) -> None:
-            self._enter(store, made)
+            self._enter(store, made, made.name if kept else "")
             writer.run.end("python")
 
         writer.call(end, PATIENCE)
@@ -176,7 +183,12 @@ class Lookout:
         writer = self._writer
         if writer is not None:
             self._alerts.abandon()
-            writer.call(lambda _: writer.run.end("sigterm"), PATIENCE)
+
+            def end(store: Store) -> None:
+                writer.run.end("sigterm")
+                self.send(store)
+
+            writer.call(end, PATIENCE)
 
     def resumed(self) -> None:
         """It did not."""
@@ -245,13 +257,13 @@ class Lookout:
     def _enter_all(self, store: Store) -> None:
         if self.folder is not None:
             for made in self.folder.unknown():
-                self._enter(store, made)
+                self._enter(store, made, made.name)
             self.folder.prune()
         self.send(store)
 
-    def _enter(self, store: Store, made: Report) -> None:
+    def _enter(self, store: Store, made: Report, file: str) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            row = (made.id, made.at, made.kind, made.error_type, made.fingerprint, made.name)
+            row = (made.id, made.at, made.kind, made.error_type, made.fingerprint, file)
             if connection.execute(_CRASH, row).rowcount:
                 add_counter(connection, "crashes_total", (made.kind,), 1)
                 self._spool(connection, self._messages(made, made.id))

@@ -58,6 +58,7 @@ class Monitor:
         max_store_mb: how large the store may become.
         retention_days: how long it keeps what it can.
         crash_report_url: where reports of crashes are sent to, by https; ``CRASH_REPORT_URL`` where it is None.
+        notify: the least severity of alerts that are shown on the desktop; None shows none.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Monitor:
         max_store_mb: float = 50,
         retention_days: float = 90,
         crash_report_url: str | None = None,
+        notify: str | None = "error",
     ) -> None:
         self.app = app
         self.version = version
@@ -84,15 +86,15 @@ class Monitor:
         self._totals: Totals | None = None
         self._server: Server | None = None
         self.writer: Writer | None = None
-        self._alerts = Alerts(app, self.scrub, lambda alert: self.intake.put((ALERT, alert)))
+        self._alerts = Alerts(app, self.scrub, lambda alert: self.intake.must((ALERT, alert)), least=notify)
         self._lookout: Lookout | None = None
         self._hooks: Hooks | None = None
         try:
             self._start(store, crash_report_url, Limits(int(max_store_mb * _MEBIBYTE), retention_days))
             if listen is not None:
                 self._serve(listen)
-        except Exception:
-            log.exception("cannot monitor; the application goes on without")
+        except Exception as error:
+            log.warning("cannot monitor (%s); the application goes on without", type(error).__name__)
             self.intake.close()
 
     def _start(self, path: Path | str | None, report_url: str | None, limits: Limits) -> None:
@@ -111,7 +113,7 @@ class Monitor:
         self.intake.wake = self.writer.wake
         if not self.writer.start():
             raise RuntimeError("no thread could be started")
-        self._lookout.attach(self.writer, self.capture)
+        self._lookout.attach(self.writer, self.note)
         atexit.register(self.close)
 
     def _serve(self, listen: str) -> None:
@@ -154,14 +156,14 @@ class Monitor:
         """
 
         def make(label: str) -> Watch:
-            self._seed(label, slow)
+            self.seed(label, slow)
             return Watch(self.intake, self.scrub, label, slow, expected=expected, error_if=error_if, capture=capture)
 
         if name is None or isinstance(name, str):
             return Operation(name, make)
         return Operation(None, make)(name)
 
-    def _seed(self, operation: str, slow: float | None) -> None:
+    def seed(self, operation: str, slow: float | None) -> None:
         """Make counters known before they grow: one that is born as 1 has not grown for Prometheus."""
         if operation in self._seeded or len(self._seeded) > _SEEDED:
             return
@@ -360,6 +362,8 @@ class Monitor:
             # What the desktop takes its time for must not cost what is to be stored.
             self._alerts.settle(timeout / 2)
             self._alerts.abandon()
+            if self._lookout is not None:
+                self._lookout.last_words(end - perf_counter())
             self.writer.close(end - perf_counter())
         if self._lookout is not None:
             self._lookout.settle(end - perf_counter())

@@ -9,16 +9,21 @@ from types import TracebackType
 from typing import Any
 
 from rounds.emr import names
-from rounds.emr.app.errors import look, mark, seen
+from rounds.emr.app.errors import OUTER, SEEN, add_innermost, look, mark, seen
 from rounds.emr.app.intake import FAILURE, TIMING, Intake
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.wrapping import wrap
 
+#: In place of an outcome: an error to capture, and one that more has to be noted of than its frames.
+_CAPTURE, _CAPTURE_ALL = _CAPTURES = ("capture", "capture all")
+#: Kinds of exceptions that an operation remembers.
+_KINDS = 100
+
 
 class Watch:
-    """Tells the intake of an operation's calls."""
+    """Tells the intake of an operation's calls, as quickly as that can be done."""
 
-    __slots__ = ("_capture", "_error_if", "_expected", "_messages", "_name", "_put", "_slow", "begin")
+    __slots__ = ("_capture", "_error_if", "_expected", "_messages", "_name", "_outcomes", "_put", "_slow", "begin")
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class Watch:
         self._expected = expected
         self._error_if = error_if
         self._capture = capture
+        self._outcomes: dict[type[BaseException], str] = {}
         self.begin = perf_counter
 
     def ok(self, begin: float, result: object) -> None:
@@ -53,25 +59,64 @@ class Watch:
     def failed(self, begin: float, error: BaseException) -> None:
         end = perf_counter()
         try:
-            self._failed(begin, end, error)
+            kind = type(error)
+            outcome = self._outcomes.get(kind) or self._learn(kind)
+            if outcome is not _CAPTURE or SEEN in error.__dict__:
+                self._odd(begin, end, error, outcome)
+                return
+            # The first entry is the decorator's.
+            trace = error.__traceback__.tb_next  # type: ignore[union-attr]
+            frames: list[Any] = []
+            for _ in OUTER:
+                if trace is None:
+                    break
+                frame = trace.tb_frame
+                frames += frame.f_code, trace.tb_lasti, frame.f_globals["__name__"]
+                trace = trace.tb_next
+            else:
+                add_innermost(frames, trace)
+            error.__dict__[SEEN] = len(frames) // 3
+            name = self._name
+            self._put((FAILURE, begin, end, name, self._slow, "captured", (kind, frames, (), name), None, None))
         except Exception:
-            # The exception is odd, but the operation has failed.
+            # Something about the exception is odd.
+            self.left(begin, end, error)
+
+    def left(self, begin: float, end: float, error: BaseException) -> None:
+        """A block that has no decorator raised this, or a function something out of the ordinary."""
+        try:
+            self._odd(begin, end, error, self._outcome(type(error)))
+        except Exception:
             self._put((TIMING, begin, end, self._name, "error", self._slow))
 
-    def _failed(self, begin: float, end: float, error: BaseException) -> None:
-        # What is no Exception ends a program, a task or a generator on purpose.
-        if not isinstance(error, Exception):
-            self._put((TIMING, begin, end, self._name, "cancelled", self._slow))
-        elif isinstance(error, StopIteration | StopAsyncIteration):
+    def _odd(self, begin: float, end: float, error: BaseException, outcome: str) -> None:
+        if outcome in _CAPTURES:
+            outcome = "error"
+            if not seen(error):
+                sight = look(error, error.__traceback__, self._name)
+                mark(error, sight)
+                message = None if self._messages is None else self._messages(error)
+                self._put((FAILURE, begin, end, self._name, self._slow, "captured", sight, message, None))
+                return
+        self._put((TIMING, begin, end, self._name, outcome, self._slow))
+
+    def _learn(self, kind: type[BaseException]) -> str:
+        if len(self._outcomes) >= _KINDS:
+            self._outcomes.clear()
+        outcome = self._outcomes[kind] = self._outcome(kind)
+        return outcome
+
+    def _outcome(self, kind: type[BaseException]) -> str:
+        """What an operation comes to that raises this."""
+        if not issubclass(kind, Exception):
+            # It ends a program, a task or a generator on purpose.
+            return "cancelled"
+        if issubclass(kind, StopIteration | StopAsyncIteration):
             # The end of an iterator that is written as a class.
-            self._put((TIMING, begin, end, self._name, "ok", self._slow))
-        elif not self._capture or isinstance(error, self._expected) or seen(error):
-            self._put((TIMING, begin, end, self._name, "error", self._slow))
-        else:
-            sight = look(error, error.__traceback__, self._name)
-            mark(error, sight)
-            message = None if self._messages is None else self._messages(error)
-            self._put((FAILURE, begin, end, self._name, self._slow, "captured", sight, message, None))
+            return "ok"
+        if not self._capture or issubclass(kind, self._expected):
+            return "error"
+        return _CAPTURE_ALL if self._messages is not None or issubclass(kind, BaseExceptionGroup) else _CAPTURE
 
     def ended(self, begin: float, outcome: str) -> None:
         """A block ended, and said itself what it came to."""
@@ -141,7 +186,7 @@ class Operation:
         span = next((each for each in reversed(spans) if each.owner == owner), spans[-1])
         spans.remove(span)
         if error is not None:
-            watch.failed(span.begin, error)
+            watch.left(span.begin, perf_counter(), error)
         elif span.said is not None:
             watch.ended(span.begin, span.said)
         else:

@@ -19,16 +19,12 @@ def boot_id() -> str:
 
     Processes with different ones cannot be compared by their numbers.
     """
-    with suppress(OSError):
+    try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
-        with suppress(OSError):
-            return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - not a path
-        return boot
-    psutil = _psutil()
-    if psutil is not None:
-        with suppress(Exception):
-            return f"{psutil.boot_time():.0f}"
-    return ""
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - not a path
+    except OSError:
+        # Elsewhere a process begins at a time of the clock, which tells those of another start as well.
+        return ""
 
 
 def start_of(pid: int) -> str | None:

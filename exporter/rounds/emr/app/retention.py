@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from rounds.emr.layout import SLOT_SECONDS
@@ -18,6 +17,35 @@ PIECE = 5_000
 _PAGES = 500
 _DAY = 86_400.0
 _CLEANUP_BUSY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Old:
+    """Rows of a table that are too old.
+
+    Attributes:
+        key: the table's primary key.
+        condition: what holds for them, with one parameter.
+        value: the parameter.
+    """
+
+    table: str
+    key: str
+    condition: str
+    value: float
+
+    def remove(self, connection: sqlite3.Connection) -> int:
+        """Remove a piece; gives how many rows."""
+        return connection.execute(
+            f"DELETE FROM {self.table} WHERE ({self.key}) IN"
+            f" (SELECT {self.key} FROM {self.table} WHERE {self.condition} LIMIT {PIECE})",
+            (self.value,),
+        ).rowcount
+
+    def count(self, connection: sqlite3.Connection) -> int:
+        """How many there are."""
+        sql = f"SELECT count(*) FROM {self.table} WHERE {self.condition}"
+        return int(connection.execute(sql, (self.value,)).fetchone()[0])
 
 
 @dataclass(frozen=True)
@@ -39,13 +67,13 @@ class Kept:
     order: str = ""
     least: int | None = None
 
+    def older(self, before: float) -> Old:
+        """What was before then, in seconds since 1970."""
+        return Old(self.table, self.key, f"{self.at} < ?", before // self.unit if self.unit > 1 else before)
+
     def remove_older(self, connection: sqlite3.Connection, before: float) -> int:
         """Remove a piece of what was before then, in seconds since 1970; gives how many rows."""
-        return connection.execute(
-            f"DELETE FROM {self.table} WHERE ({self.key}) IN"
-            f" (SELECT {self.key} FROM {self.table} WHERE {self.at} < ? LIMIT {PIECE})",
-            (before // self.unit if self.unit > 1 else before,),
-        ).rowcount
+        return self.older(before).remove(connection)
 
     def remove_oldest(self, connection: sqlite3.Connection) -> int:
         """Remove the oldest piece, as far as it is more than the least; gives how many rows."""
@@ -63,6 +91,7 @@ class Kept:
 #: In the order in which they make room. The spool knows itself what it gives up.
 OWN = (
     Kept("rounds_timing", "id", "at", order="id", least=0),
+    Kept("rounds_sample", "slot, kind, name", "slot", unit=SLOT_SECONDS, least=0),
     Kept("rounds_error_slot", "slot, fingerprint", "slot", unit=SLOT_SECONDS, least=0),
     Kept("rounds_error_group", "fingerprint", "last_seen", least=0),
     Kept("rounds_alert", "id", "at", order="id", least=1_000),
@@ -71,15 +100,13 @@ OWN = (
     Kept("rounds_gauge", "name", "at"),
 )
 
-#: Tables of the existing program, with the part of the days that it keeps them for.
-_EXISTING: dict[str, Callable[[float], float]] = {
-    "errors": lambda days: days,
-    "messages": lambda days: days,
-    "transactions": lambda days: days,
-    "metrics": lambda days: days,
+#: Tables of the existing program.
+_EXISTING = ("errors", "messages", "transactions", "metrics", "metrics_hourly", "alerts", "crash_reports")
+#: Tables that somebody who cleans up keeps for another part of the days, as the existing program says.
+_SHARES: dict[str, Callable[[float], float]] = {
     "metrics_hourly": lambda days: 2 * days,
     "alerts": lambda days: days // 3,
-    "crash_reports": lambda days: days,
+    "rounds_alert": lambda days: days // 3,
 }
 #: In UTC, and in the application's zone: less than a day apart.
 _TIMES = ("created_at", "timestamp", "hour")
@@ -121,11 +148,17 @@ def give_back(connection: sqlite3.Connection) -> bool:
     return 0 < free_pages(connection) < before
 
 
-def remove_older(path: Path, days: float = 90, *, now: float | None = None) -> dict[str, int]:
+def remove_older(path: Path, days: float = 90, *, now: float | None = None, dry_run: bool = False) -> dict[str, int]:
     """Remove what is older from a store: the library's tables and the existing program's, those that are there.
 
-    Alerts of the existing program are kept for a third of the days, its hourly figures for twice as long, as it says.
-    The file shrinks after that.
+    Alerts are kept for a third of the days, the existing program's hourly figures for twice as long. The file shrinks
+    after that.
+
+    Args:
+        path: the file.
+        days: how many days are kept.
+        now: seconds since 1970; the clock's when None.
+        dry_run: only count.
 
     Returns:
         how many rows were removed, by table.
@@ -136,10 +169,13 @@ def remove_older(path: Path, days: float = 90, *, now: float | None = None) -> d
     """
     path.stat()
     end = time.time() if now is None else now
-    uri = f"{path.absolute().as_uri()}?mode=rw"
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if dry_run else 'rw'}"
     connection = sqlite3.connect(uri, uri=True, timeout=_CLEANUP_BUSY_SECONDS, isolation_level=None)
     with closing(connection):
-        removed = {table: sum(pieces) for table, pieces in _pieces(connection, days, end)}
+        old = list(_all_old(connection, days, end))
+        if dry_run:
+            return {each.table: each.count(connection) for each in old}
+        removed = {each.table: sum(_pieces(connection, each)) for each in old}
         if _pragma(connection, "auto_vacuum") == 0:
             # Not in a transaction, where it is refused, and all that was removed comes back.
             connection.execute("VACUUM")
@@ -150,34 +186,33 @@ def remove_older(path: Path, days: float = 90, *, now: float | None = None) -> d
     return removed
 
 
-def _pieces(connection: sqlite3.Connection, days: float, now: float) -> Iterator[tuple[str, Iterator[int]]]:
+def _all_old(connection: sqlite3.Connection, days: float, now: float) -> Iterator[Old]:
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def before(table: str) -> float:
+        return now - _SHARES.get(table, float)(days) * _DAY
+
     for kept in OWN:
         if kept.table in there:
-            yield kept.table, _until_none(partial(kept.remove_older, connection, now - days * _DAY))
-    for table, share in _EXISTING.items():
-        if table in there:
-            before = now - share(days) * _DAY
-            yield table, _until_none(partial(_remove_existing, connection, table, before))
+            yield kept.older(before(kept.table))
+    for table in _EXISTING:
+        if table in there and (old := _old_of_existing(connection, table, before(table))):
+            yield old
 
 
-def _until_none(remove: Callable[[], int]) -> Iterator[int]:
-    # Each is a transaction of its own.
-    while removed := remove():
-        yield removed
-
-
-def _remove_existing(connection: sqlite3.Connection, table: str, before: float) -> int:
+def _old_of_existing(connection: sqlite3.Connection, table: str, before: float) -> Old | None:
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
     times = [f"julianday({column})" for column in _TIMES if column in columns]
     if not times:
-        return 0
+        return None
     at = times[0] if len(times) == 1 else f"coalesce({', '.join(times)})"
-    return connection.execute(
-        f"DELETE FROM {table} WHERE rowid IN"
-        f" (SELECT rowid FROM {table} WHERE {at} < julianday(?, 'unixepoch') LIMIT {PIECE})",
-        (before,),
-    ).rowcount
+    return Old(table, "rowid", f"{at} < julianday(?, 'unixepoch')", before)
+
+
+def _pieces(connection: sqlite3.Connection, old: Old) -> Iterator[int]:
+    # Each is a transaction of its own.
+    while removed := old.remove(connection):
+        yield removed
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

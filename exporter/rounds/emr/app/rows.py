@@ -24,6 +24,11 @@ _GAUGE = (
     "INSERT INTO rounds_gauge (name, value, at)",
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at",
 )
+_SAMPLE = (
+    "INSERT INTO rounds_sample (slot, kind, name, count, sum, min, max)",
+    """ON CONFLICT (slot, kind, name) DO UPDATE SET count = count + excluded.count, sum = sum + excluded.sum,
+      min = min(min, excluded.min), max = max(max, excluded.max)""",
+)
 _TIMING = ("INSERT INTO rounds_timing (at, operation, seconds, outcome)", "")
 #: What was resolved and is seen again is not resolved.
 _GROUP = (
@@ -65,6 +70,8 @@ def put(connection: sqlite3.Connection, batch: Batch, version: str, insert: Inse
     if new:
         counters["error_groups_seen_total", ()] += new
     lost += insert(connection, _GAUGE, [(name, value, at) for name, (value, at) in batch.gauges.items()])
+    samples = [(*slot, s.count, s.sum, s.min, s.max) for slot, s in batch.samples.items()]
+    lost += insert(connection, _SAMPLE, samples)
     alerts = [(a.at, a.severity, a.key, a.title, a.message, json.dumps(a.channels)) for a in batch.alerts]
     lost += insert(connection, _ALERT, alerts)
     lost += sum(not math.isfinite(value) for value in counters.values())
@@ -112,13 +119,9 @@ def _put_groups(
     connection: sqlite3.Connection, groups: dict[str, Group], version: str, insert: Insert
 ) -> tuple[int, int]:
     """How many of them had never been seen, and how many were left out."""
-    known = 0
-    for piece in _pieces([(fingerprint,) for fingerprint in groups]):
-        (found,) = connection.execute(
-            f"SELECT count(*) FROM rounds_error_group WHERE fingerprint IN ({', '.join('?' * len(piece))})",
-            [fingerprint for (fingerprint,) in piece],
-        ).fetchone()
-        known += found
+    if not groups:
+        return 0, 0
+    before = _groups(connection)
     rows = [
         (fingerprint, g.error_type, g.culprit, g.trace, g.message, g.first, g.last, g.slots.total(), version)
         for fingerprint, g in groups.items()
@@ -126,7 +129,12 @@ def _put_groups(
     lost = insert(connection, _GROUP, rows)
     slots = [(slot, fingerprint, count) for fingerprint, g in groups.items() for slot, count in g.slots.items()]
     insert(connection, _SLOT, slots)
-    return max(0, len(groups) - known - lost), lost
+    return _groups(connection) - before, lost
+
+
+def _groups(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute("SELECT count(*) FROM rounds_error_group").fetchone()
+    return int(number)
 
 
 def _pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -66,10 +66,6 @@ class Totals:
             counters[key] = counters.get(key, 0.0) + value
         self._groups.update(batch.groups)
         counters["error_groups_seen_total", ()] = float(len(self._groups))
-        for alert in batch.alerts:
-            for channel in alert.channels or ("none",):
-                key = ("alerts_total", (alert.severity, channel))
-                counters[key] = counters.get(key, 0.0) + 1
         self._gauges.update((name, value) for name, (value, _) in batch.gauges.items())
 
     def counters(self) -> dict[tuple[str, Labels], float]:

@@ -23,6 +23,7 @@ from rounds.emr.app.files import (
     is_busy,
     is_damage,
     open_file,
+    remove_log,
     wal_bytes,
 )
 from rounds.emr.app.retention import OWN, foreign_bytes, give_back, used_bytes
@@ -94,6 +95,7 @@ class Store:
         self.crowded = False
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
+        self._log: Identity | None = None
         self._pid = 0
         self._doubtful = True
         self._broken: Identity | None = None
@@ -154,21 +156,22 @@ class Store:
                 self._tell("cannot write the store", error)
                 if is_busy(error):
                     break
-                self.close()
+                there = self._is_there()
+                self._leave() if not there else self.close()
                 if is_damage(error):
                     self._doubtful = True
                     if self._identity == suspect:
                         # The look at its pages found nothing, or did not come to its end.
                         self._broken = suspect
                     suspect = self._identity
-                elif self._is_there():
+                elif there:
                     break
             else:
                 if self._is_there():
                     self._set_aside = 0
                     return result
-                # It went into a file that has gone.
-                self.close()
+                # It went into a file that has gone, or that another one took the place of.
+                self._leave()
         raise StoreUnavailable
 
     def maintain(self) -> bool:
@@ -221,9 +224,16 @@ class Store:
             except (sqlite3.Error, OSError, Unusable, RuntimeError, ValueError) as error:
                 self._tell("cannot open the store", error)
                 raise StoreUnavailable from None
-            self._connection, self._identity, self._pid = opened.connection, opened.identity, os.getpid()
-            self._doubtful = False
+            self._connection, self._identity, self._log = opened.connection, opened.identity, opened.log
+            self._pid = os.getpid()
+            self._doubtful, self._broken = False, None
         return self._connection
+
+    def _leave(self) -> None:
+        if self._log is not None:
+            with suppress(OSError, Unusable):
+                remove_log(self.path, self._log)
+        self.close()
 
     def _is_there(self) -> bool:
         try:
