@@ -137,9 +137,9 @@ def test_cooldowns_and_groups() -> None:
     found: dict[str, str] = {}
     groups = {
         "Watchdog": ["alertname"],
-        **dict.fromkeys(("TableRowsDeleted", "EmrCrashed", "EmrUncleanShutdown"), ["..."]),
+        **{name: ["..."] for name in ("TableRowsDeleted", "EmrCrashed", "EmrUncleanShutdown")},
         "SyncMassDeletion": ["alertname", "sync"],
-        **dict.fromkeys(("EmrAppAlert", "EmrNewErrorGroup"), ["alertname", "app", "severity"]),
+        **{name: ["alertname", "app", "severity"] for name in ("EmrAppAlert", "EmrNewErrorGroup")},
     }
     others = ["alertname", "check", "table", "changed_at", "sync", "app"]
 
