@@ -203,7 +203,7 @@ class Application:
         backups: list[dict[str, object]] = [
             {"name": name, "folder": str(folder / name), "max_age": "1h"} for name in ("fresh", "old")
         ]
-        llm = {"url": models.url, "model": models.models[0], "generate_every": "1s"}
+        llm: dict[str, object] = {"url": models.url, "model": models.models[0], "generate_every": "1s"}
         checks: dict[str, dict[str, object]] = {
             "database": {"path": str(folder / "clinic.db")},
             "llm": llm,
