@@ -325,7 +325,7 @@ def test_a_slow_look_does_not_hold_up_the_check(tmp_path: Path, monkeypatch: pyt
 
 def test_what_was_read_without_locks_is_read_again_if_the_file_changed(tmp_path: Path) -> None:
     path = make(tmp_path / "clinic.db", "wal")
-    counts = []
+    counts: list[int] = []
     with closing(sqlite3.connect(path)) as application:
 
         def work(connection: sqlite3.Connection) -> int:
@@ -333,7 +333,7 @@ def test_what_was_read_without_locks_is_read_again_if_the_file_changed(tmp_path:
                 application.execute("INSERT INTO patients VALUES (2)")
                 application.commit()
             counts.append(connection.execute("SELECT count(*) FROM patients").fetchone()[0])
-            return int(counts[-1])
+            return counts[-1]
 
         assert read(path, 1, work) == 2
     assert len(counts) == 2
