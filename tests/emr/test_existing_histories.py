@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import sqlite3
@@ -109,7 +108,7 @@ class History:
         """A copy takes the file's place."""
         if self.copies:
             shutil.copy(self.random.choice(self.copies), self.folder / "new.db")
-            os.replace(self.folder / "new.db", self.path)
+            (self.folder / "new.db").replace(self.path)
 
     def restore_in_place(self) -> None:
         """A copy is written into the file, which stays the same one for the operating system."""

@@ -80,7 +80,7 @@ class ExistingStore:
         for table in self.store.layout.existing:
             try:
                 if table == "crash_reports":
-                    self._follow_crashes()
+                    self._follow_crashes(again=again)
                 else:
                     _Table(self, table, again=again).follow()
             except CollectorError as error:
@@ -95,23 +95,25 @@ class ExistingStore:
         rows = self.store.all("SELECT name, seq FROM sqlite_sequence WHERE typeof(seq) = 'integer'")
         return {str(name): min(max(seq, 0), _MOST) for name, seq in rows}
 
-    def _follow_crashes(self) -> None:
-        """Crash reports have no number that lasts, and are few: the newest are compared with those that were seen."""
-        position = self.known.table("crash_reports")
-        before: int | None = None
+    def _follow_crashes(self, *, again: bool) -> None:
+        """Crash reports have no number that lasts, and are few: where there are others, or more or fewer, all of them
+        are compared with those that were seen."""
+        before = self.known.table("crash_reports")
+        ((count, last),) = self.store.all("SELECT count(*), coalesce(max(rowid), 0) FROM crash_reports")
+        everything = again or (last, count, True) != (before.position, before.sequence, before.complete)
         sql = f"SELECT rowid, {self.store.columns('crash_reports')} FROM crash_reports"
+        below = last
         while True:
-            where, parameters = ("", ()) if before is None else (" WHERE rowid < ?", (before,))
-            rows = self.store.all(f"{sql}{where} ORDER BY rowid DESC LIMIT {CRASHES}", *parameters)
+            rows = self.store.all(f"{sql} WHERE rowid <= ? ORDER BY rowid DESC LIMIT {CRASHES}", below)
             new = 0
             for rowid, *row in rows:
-                before = rowid
+                below = rowid - 1
                 identity = f"{text(row[0])}\0{text(row[1])}"
                 at = self.interpreter.at("crash_reports", tuple(row))
-                new += self._findings.crash(identity, at, past=not position.complete)
-            if len(rows) < CRASHES or (position.complete and not new):
+                new += self._findings.crash(identity, at, past=not before.complete)
+            if len(rows) < CRASHES or not (new or everything):
                 break
-        self.known.set_table("crash_reports", replace(position, complete=True))
+        self.known.set_table("crash_reports", replace(before, position=last, sequence=count, complete=True))
 
     def late(self) -> bool:
         """Whether no more rows are to be read."""

@@ -27,7 +27,8 @@ ALIVE = 60
 HOLD = 3600
 #: A costly answer is kept for so many times as long as it took, so that it takes a hundredth of the time at most.
 _SHARE = 100
-_VERSION = re.compile(r"[\w.+~ ()/-]{1,64}", re.ASCII)
+#: What versions look like, of the application, of Python and of the operating system; anything else may be any text.
+_VERSIONS = tuple(re.compile(f"{digit}[\\w.+~ ()/-]{{1,64}}", re.ASCII) for digit in (r"(?=.*\d)", r"(?=.*\d)", ""))
 
 Answer = TypeVar("Answer")
 
@@ -132,7 +133,7 @@ class Gauges:
         yield self._one(metrics.RESIDENT, resident)
         newest = store.all("SELECT version, python, os, started FROM rounds_run ORDER BY id DESC LIMIT 1")
         for *about, started in newest:
-            yield metrics.INFO.family([((self._app.name, *(_version(each) for each in about)), 1)])
+            yield metrics.INFO.family([((self._app.name, *map(_version, about, _VERSIONS)), 1)])
             yield self._one(metrics.START, started)
             ((heartbeat,),) = store.all("SELECT max(heartbeat) FROM rounds_run")
             yield self._one(metrics.HEARTBEAT, heartbeat)
@@ -193,11 +194,10 @@ def _unsubmitted(store: Store) -> int:
     return found
 
 
-def _version(value: object) -> str:
-    """A version as a label: what is none may be any text."""
+def _version(value: object, pattern: re.Pattern[str]) -> str:
     if value in (None, ""):
         return ""
-    return str(value) if _VERSION.fullmatch(str(value)) else OTHER
+    return str(value) if pattern.fullmatch(str(value)) else OTHER
 
 
 def schema_problems(app: App, problems: Iterable[str]) -> Family:

@@ -8,15 +8,14 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rounds.emr import names
 from rounds.emr.app.aggregate import Aggregate
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.checking import Check
-from rounds.emr.app.errors import Portraits, look, mark, recall, seen, type_name
-from rounds.emr.app.hooks import Hooks
+from rounds.emr.app.errors import Portraits, given, look, mark, recall, seen, type_name
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
 from rounds.emr.app.lookout import Lookout
@@ -30,6 +29,7 @@ from rounds.emr.app.writer import Writer
 from rounds.emr.health.result import Health
 
 if TYPE_CHECKING:
+    from rounds.emr.app.hooks import Hooks
     from rounds.emr.app.serving import Server, Totals
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -136,6 +136,18 @@ class Monitor:
         """Where ``/metrics`` is served; None where it is not."""
         return None if self._server is None else self._server.port
 
+    @overload
+    def operation(
+        self,
+        name: str | None = None,
+        *,
+        slow: float | None = None,
+        expected: tuple[type[BaseException], ...] | type[BaseException] = (),
+        error_if: Callable[[Any], bool] | None = None,
+        capture: bool = True,
+    ) -> Operation: ...
+    @overload
+    def operation(self, name: F) -> F: ...
     def operation(
         self,
         name: Any = None,
@@ -165,6 +177,7 @@ class Monitor:
 
     def seed(self, operation: str, slow: float | None) -> None:
         """Make counters known before they grow: one that is born as 1 has not grown for Prometheus."""
+        operation = names.label(operation)
         if operation in self._seeded or len(self._seeded) > _SEEDED:
             return
         self._seeded.add(operation)
@@ -175,7 +188,7 @@ class Monitor:
         if slow is not None:
             self.intake.put((COUNT, "slow_operations_total", (operation,), 0))
 
-    def count(self, name: str, value: float = 1) -> Any:
+    def count(self, name: str, value: float = 1) -> Count:
         """Count an event now; the result can also decorate a function, whose calls are counted then."""
         return Count(self.intake, name, value)
 
@@ -188,12 +201,13 @@ class Monitor:
             gauge = self._gauges.setdefault(label, Gauge())
         return gauge
 
-    def timing(self, name: str, seconds: float, outcome: str = "ok") -> None:
+    def timing(self, name: object, seconds: float, outcome: str = "ok") -> None:
         """Record an operation that was measured elsewhere."""
         end = perf_counter()
         taken = amount(seconds)
         if taken is not None and taken >= 0:
-            self.intake.put((TIMING, end - taken, end, name, outcome if outcome in names.OUTCOMES else "ok", None))
+            operation = name if isinstance(name, str) else names.OTHER
+            self.intake.put((TIMING, end - taken, end, operation, _outcome(outcome), None))
 
     def capture(
         self,
@@ -208,7 +222,8 @@ class Monitor:
             error = sys.exc_info()[1] if error is None else error
             if error is None:
                 return ""
-            self.note(error, source=source, operation=operation, fingerprint=fingerprint)
+            own = None if fingerprint is None else given(str(fingerprint))
+            self.note(error, source=source, operation=operation, fingerprint=own)
             known = recall(error)
             return known if isinstance(known, str) else self.portraits.of(known).fingerprint
         except Exception:
@@ -226,6 +241,7 @@ class Monitor:
         at = perf_counter()
         try:
             if not seen(error):
+                fingerprint = given(fingerprint) if fingerprint else None
                 sight = look(error, error.__traceback__, operation or "")
                 mark(error, sight, fingerprint)
                 self.intake.put((ERROR, at, source, sight, self.scrub.message(error), fingerprint))
@@ -330,6 +346,8 @@ class Monitor:
         if self._lookout is None or self.writer is None:
             return
         if self._hooks is None:
+            from rounds.emr.app.hooks import Hooks  # noqa: PLC0415 - brings asyncio, which not every application has
+
             self._hooks = Hooks(self._lookout, self._lookout.fatal_file(self.writer.run.started))
         wanted = {
             "sys": sys,
@@ -371,3 +389,7 @@ class Monitor:
         if self._server is not None:
             self._server.close()
         self.intake.close()
+
+
+def _outcome(said: object) -> str:
+    return said if isinstance(said, str) and said in names.OUTCOMES else "ok"
