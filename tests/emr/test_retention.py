@@ -13,7 +13,7 @@ import pytest
 
 from rounds.emr.app import retention
 from rounds.emr.app.batch import Alert, Batch, Group
-from rounds.emr.app.retention import OWN, PIECE, remove_older
+from rounds.emr.app.retention import OWN, PIECE, give_back, remove_older
 from rounds.emr.app.runs import Run
 from rounds.emr.app.store import Limits, Store
 from support.emr_writing import counter, group, rows, timings
@@ -49,7 +49,7 @@ def everything(at: float) -> Batch:
         {f"{at}": Group("ValueError", "c", "t", None, at, at, slots)},
         [Alert(at, "error", "", ())],
     )
-    batch.sample(at, "count", "visits_saved", 1)
+    batch.sample(at, "count", "visits_saved", 1.0)
     return batch
 
 
@@ -126,6 +126,17 @@ def test_pieces_are_small_and_pages_are_given_back(path: Path, store: Store, mon
     assert rows(path, "PRAGMA freelist_count") == [(0,)]
     assert path.stat().st_size < size / 5
     assert path.with_name("monitoring.db-wal").stat().st_size == 0
+
+
+def test_many_pages_are_given_back_at_once(store: Store) -> None:
+    assert store.write(timings(20_000))
+    connection = store._connection
+    assert connection is not None
+    connection.execute("DELETE FROM rounds_timing")
+    (before,) = connection.execute("PRAGMA freelist_count").fetchone()
+    assert before > 100
+    assert not give_back(connection)
+    assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
 
 
 def test_a_full_store_gives_up_its_oldest_operations(path: Path, store: Store) -> None:

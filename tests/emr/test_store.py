@@ -102,8 +102,11 @@ def test_a_batch_becomes_rows(path: Path, store: Store) -> None:
             Alert(1_001.0, "info", "", (), "t", "m"),
         ],
     )
+    batch.sample(900.0, "gauge", "active_consultations", 5.0)
+    batch.sample(1_000.0, "gauge", "active_consultations", 3.0)
     assert store.write(batch)
     assert store.write(batch)
+    assert rows(path, "SELECT * FROM rounds_sample") == [(3, "gauge", "active_consultations", 4, 16.0, 3.0, 5.0)]
     assert counter(path, "operations_total", '["save_visit","ok"]') == 4
     assert rows(path, "SELECT value FROM rounds_counter WHERE name = 'errors_total'") == [(0.0,)]
     assert rows(path, "SELECT * FROM rounds_gauge") == [("active_consultations", 3.0, 1_000.0)]
@@ -166,6 +169,7 @@ def test_a_bad_value_is_left_out_and_counted(path: Path, store: Store, bad: Batc
     assert rows(path, "SELECT count(*) FROM rounds_error_group") == [(1,)]
     assert counter(path, "error_groups_seen_total") == 1
     assert ("g", 1.0, 1.0) in rows(path, "SELECT * FROM rounds_gauge")
+    assert not rows(path, "SELECT * FROM rounds_counter WHERE value > 1e300")
 
 
 def test_what_waits_is_bounded_and_what_is_too_much_is_counted() -> None:
@@ -221,7 +225,11 @@ def test_broken_pages_are_found_at_the_start(path: Path) -> None:
     assert rows(path, "PRAGMA quick_check") == [("ok",)]
 
 
-def test_damage_while_it_is_in_use(path: Path, store: Store) -> None:
+@pytest.mark.parametrize("found", [True, False])
+def test_damage_while_it_is_in_use(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, found: bool) -> None:
+    if not found:
+        # As where the look at all pages would last too long.
+        monkeypatch.setattr(files, "_check", lambda connection: None)
     assert store.write(timings(20_000))
     store.maintain()
     assert store._connection is not None
@@ -303,6 +311,20 @@ def test_a_removed_file_is_made_anew(path: Path, store: Store) -> None:
     assert events(path, "visits_saved") == 5
     assert store.write(saved(1))
     assert events(path, "visits_saved") == 6
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a file in use cannot be removed")
+def test_those_that_still_use_a_removed_file_do_no_harm_to_the_next(path: Path, store: Store) -> None:
+    assert store.write(timings(2_000))
+    path.unlink()
+    other = Store(path, "clinic")
+    assert other.open()
+    for _ in range(5):
+        assert other.write(timings(2_000))
+        assert store.write(timings(2_000))
+    other.close()
+    assert rows(path, "SELECT count(*) FROM rounds_timing") == [(20_000,)]
+    assert rows(path, "PRAGMA quick_check") == [("ok",)]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a file in use cannot be removed")
@@ -510,6 +532,30 @@ def test_an_existing_file_is_taken_over(path: Path, store: Store) -> None:
     assert rows(path, "SELECT count(*) FROM errors") == [(1_000,)]
     assert rows(path, "PRAGMA auto_vacuum") == [(2,)]
     assert not aside(path)
+
+
+def test_values_that_a_table_forbids_are_no_damage(path: Path, store: Store) -> None:
+    existing(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO errors (error_type) VALUES (NULL)")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'error_type TEXT', 'error_type TEXT NOT NULL')")
+    assert "NULL value" in rows(path, "PRAGMA quick_check")[0][0]
+    assert store.write(saved())
+    assert not aside(path)
+
+
+def test_a_look_at_its_pages_that_is_given_up_is_no_damage(path: Path, store: Store) -> None:
+    assert store.write(timings(5_000))
+    connection = store._connection
+    assert connection is not None
+    # As an interrupt does, but surely in time.
+    connection.set_progress_handler(lambda: 1, 1)
+    files._check(connection)
+    connection.set_progress_handler(None, 0)
+    files._interrupt(connection)
+    store.close()
+    files._interrupt(connection)
 
 
 def test_a_large_one_is_not_rewritten(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,7 +215,7 @@ def test_a_signals_handler_may_flush_whatever_it_interrupts(path: Path, applicat
 FORK = """
 import os, sys, warnings
 from pathlib import Path
-from support.emr_writing import Application
+from support.emr_writing import Application, rows
 warnings.simplefilter("ignore")
 application = Application(Path(sys.argv[1])).start()
 application.said.count("before", 2)
@@ -240,7 +240,31 @@ for child in range(4):
     application.writer.flush(30)
 ended = [os.waitpid(pid, 0)[1] for pid in children]
 application.said.count("parent")
-print(ended, application.writer.close(30))
+application.writer.flush(30)
+open_runs = rows(Path(sys.argv[1]), "SELECT pid FROM rounds_run WHERE ended IS NULL") == [(os.getpid(),)]
+print(ended, open_runs, application.writer.close(30))
+"""
+
+PENDING = """
+import os, sys, warnings
+from pathlib import Path
+from support.emr_writing import Application
+warnings.simplefilter("ignore")
+application = Application(Path(sys.argv[1])).start()
+application.writer.flush(30)
+print("began", flush=True)
+sys.stdin.readline()
+# Locked by another program, so that it waits in memory.
+application.said.count("before")
+application.writer.flush(0.5)
+child = os.fork()
+if child == 0:
+    application.said.count("child")
+    while not application.writer.flush(30):
+        pass
+    sys.exit(0 if application.writer.close(30) else 1)
+print("forked", flush=True)
+print(os.waitpid(child, 0)[1], application.writer.close(30))
 """
 
 WORKERS = """
@@ -270,6 +294,34 @@ if __name__ == "__main__":
 """
 
 
+SPAWNED = """
+import multiprocessing, sys
+from rounds.emr import Monitor
+from support.emr_writing import work
+
+if __name__ == "__main__":
+    monitor = Monitor("clinic", store=sys.argv[1])
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=work, args=(sys.argv[1], number)) for number in (1, 10)]
+    for worker in workers:
+        worker.start()
+    monitor.count("worked", 100)
+    for worker in workers:
+        worker.join()
+    print([worker.exitcode for worker in workers])
+"""
+
+
+def begin(script: str, path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def run(script: str, path: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)],
@@ -286,10 +338,26 @@ def run(script: str, path: Path) -> str:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_forked_children_write_for_themselves(path: Path) -> None:
-    assert run(FORK, path) == "[0, 0, 0, 0] True\n"
+    assert run(FORK, path) == "[0, 0, 0, 0] True True\n"
     assert [events(path, name) for name in ("before", "child", "grandchild", "parent")] == [5, 40, 4, 5]
     assert rows(path, "SELECT ending FROM rounds_run") == [("clean",)]
     assert rows(path, "PRAGMA quick_check") == [("ok",)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_what_waits_for_a_locked_store_is_not_written_by_a_child_too(path: Path) -> None:
+    parent = begin(PENDING, path)
+    assert parent.stdout is not None
+    assert parent.stdin is not None
+    assert parent.stdout.readline() == "began\n"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        parent.stdin.write("locked\n")
+        parent.stdin.flush()
+        assert parent.stdout.readline() == "forked\n"
+        other.execute("ROLLBACK")
+    assert parent.communicate()[0] == "0 True\n"
+    assert (events(path, "before"), events(path, "child")) == (1, 1)
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
@@ -297,6 +365,12 @@ def test_what_workers_said_last_is_written(path: Path) -> None:
     assert run(WORKERS, path) == "True\n"
     assert events(path, "worked") == 21
     assert rows(path, "SELECT ending FROM rounds_run") == [("clean",)]
+
+
+def test_workers_that_are_started_afresh(path: Path) -> None:
+    assert run(SPAWNED, path) == "[0, 0]\n"
+    assert events(path, "worked") == 111
+    assert rows(path, "SELECT ending FROM rounds_run") == [("clean",)] * 3
 
 
 def test_a_fork_does_not_wait_for_a_store_that_is_locked(path: Path, application: Application) -> None:

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rounds.emr import names
 from rounds.emr.app.aggregate import Aggregate
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.checking import Check
-from rounds.emr.app.errors import Portraits, look, mark, recall, seen, type_name
+from rounds.emr.app.errors import Portraits, given, look, mark, recall, seen, type_name
 from rounds.emr.app.hooks import Hooks
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
@@ -136,6 +136,18 @@ class Monitor:
         """Where ``/metrics`` is served; None where it is not."""
         return None if self._server is None else self._server.port
 
+    @overload
+    def operation(
+        self,
+        name: str | None = None,
+        *,
+        slow: float | None = None,
+        expected: tuple[type[BaseException], ...] | type[BaseException] = (),
+        error_if: Callable[[Any], bool] | None = None,
+        capture: bool = True,
+    ) -> Operation: ...
+    @overload
+    def operation(self, name: F) -> F: ...
     def operation(
         self,
         name: Any = None,
@@ -175,7 +187,7 @@ class Monitor:
         if slow is not None:
             self.intake.put((COUNT, "slow_operations_total", (operation,), 0))
 
-    def count(self, name: str, value: float = 1) -> Any:
+    def count(self, name: str, value: float = 1) -> Count:
         """Count an event now; the result can also decorate a function, whose calls are counted then."""
         return Count(self.intake, name, value)
 
@@ -188,12 +200,14 @@ class Monitor:
             gauge = self._gauges.setdefault(label, Gauge())
         return gauge
 
-    def timing(self, name: str, seconds: float, outcome: str = "ok") -> None:
+    def timing(self, name: object, seconds: float, outcome: str = "ok") -> None:
         """Record an operation that was measured elsewhere."""
         end = perf_counter()
         taken = amount(seconds)
         if taken is not None and taken >= 0:
-            self.intake.put((TIMING, end - taken, end, name, outcome if outcome in names.OUTCOMES else "ok", None))
+            known = outcome if outcome in names.OUTCOMES else "ok"
+            operation = name if isinstance(name, str) else names.OTHER
+            self.intake.put((TIMING, end - taken, end, operation, known, None))
 
     def capture(
         self,
@@ -208,7 +222,8 @@ class Monitor:
             error = sys.exc_info()[1] if error is None else error
             if error is None:
                 return ""
-            self.note(error, source=source, operation=operation, fingerprint=fingerprint)
+            own = None if fingerprint is None else given(str(fingerprint))
+            self.note(error, source=source, operation=operation, fingerprint=own)
             known = recall(error)
             return known if isinstance(known, str) else self.portraits.of(known).fingerprint
         except Exception:
