@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from rounds.emr.app import files
+from rounds.emr.app.monitor import Monitor
 from support.emr_writing import Application, counter, events, rows, start, timings
+from support.waiting import eventually
 
 PROCESSES = 4
 
@@ -25,7 +27,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "monitoring.db"
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.long)])
 def test_what_was_acknowledged_survives_a_kill(path: Path, kills: int) -> None:
     luck = random.Random(kills)
     running: list[tuple[str, subprocess.Popen[str]]] = []
@@ -188,3 +190,35 @@ def test_threads_that_say_and_flush_beside_each_other(path: Path) -> None:
     assert application.writer.close(30)
     assert events(path, "visits_saved") == 800
     assert events(path, "not_flushed") == 0
+
+
+def test_who_says_something_never_waits_for_a_locked_store_and_drops_are_counted_exactly(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BUSY_SECONDS", 60.0)
+    monitor = Monitor("clinic", store=path)
+    assert monitor.flush(30)
+    writer = monitor.writer
+    assert writer is not None
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monitor.timing("save_visit", 0.5)
+        assert eventually(lambda: writer._busy.locked() and not len(monitor.intake))
+        begun = time.monotonic()
+        for _ in range(30_000):
+            monitor.timing("save_visit", 0.5)
+        for _ in range(5):
+            monitor.alert("critical", "no caller waits, and none is lost")
+        # The thread waits all the while.
+        assert time.monotonic() - begun < 30
+        assert writer._busy.locked()
+        assert not monitor.flush(0.05)
+        other.execute("ROLLBACK")
+    assert monitor.flush(30)
+    assert monitor.flush(30)
+    dropped = counter(path, "telemetry_dropped_total", '["queue_full"]')
+    assert dropped == 30_000 - 20_000
+    assert counter(path, "operations_total", '["save_visit","ok"]') == 30_001 - dropped
+    assert rows(path, "SELECT count(*) FROM rounds_timing") == [(20_001,)]
+    assert rows(path, "SELECT count(*) FROM rounds_alert") == [(5,)]
+    monitor.close(30)

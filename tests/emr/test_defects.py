@@ -28,6 +28,7 @@ from rounds.emr import (
     retry_with_monitoring,
 )
 from rounds.emr.app import notification
+from rounds.emr.app.retention import remove_older
 from rounds.emr.health.result import Health
 from support.emr import ExistingStore
 from support.emr_app import App
@@ -51,7 +52,8 @@ def fail(*said: str) -> None:
 # --- measured ---------------------------------------------------------------------------------------------------------
 
 
-def test_1_retention_removes_rows_and_the_file_shrinks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["application", "command"])
+def test_1_retention_removes_rows_and_the_file_shrinks(tmp_path: Path, by: str) -> None:
     """There, VACUUM within the transaction of DELETE fails, and all rows come back."""
     store = ExistingStore(tmp_path / "monitoring.db")
     tables = ("errors", "messages", "transactions", "metrics", "alerts")
@@ -59,9 +61,11 @@ def test_1_retention_removes_rows_and_the_file_shrinks(tmp_path: Path) -> None:
         rows = ({"at": time.time() - age * DAY} for age in (1, *(100,) * 500))
         store.put_all(table, rows)
     before = store.path.stat().st_size
-    system = init_monitoring(store.path, None, auto_start=False)
-    removed = system.cleanup(days=90)
-    system.stop()
+    if by == "application":
+        with init_monitoring(store.path, None, auto_start=False) as system:
+            removed = system.cleanup(days=90)
+    else:
+        removed = remove_older(store.path, 90)
     assert {table: removed[table] for table in tables} == dict.fromkeys(tables, 500)
     for table in tables:
         assert store.sql(f"SELECT count(*) FROM {table}") == [(1,)]

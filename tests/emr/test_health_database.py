@@ -79,6 +79,12 @@ def test_a_file_that_nobody_has_open_is_healthy_and_nothing_is_left_beside_it(tm
     assert beside(path) == []
 
 
+@pytest.mark.parametrize("name", ["a?b=c&mode=rwc.db", "50%25 #1.db", "médica.db", "-wal"])
+def test_a_name_that_is_no_plain_text_of_a_url(tmp_path: Path, name: str) -> None:
+    assert check(make(tmp_path / name, "wal")).state == "healthy"
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "SELECT 1 FROM patients"])
 def test_a_file_that_is_used_is_healthy(tmp_path: Path, mode: str, statement: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rounds.emr.app import lookout
+from support.emr_looking import Watch
 from support.emr_sink import Answer, Sink, sink
 
 PROGRAM = Path(__file__).parents[1] / "support/emr_indiscreet.py"
@@ -61,7 +62,7 @@ def environment(taken: Sink) -> dict[str, str]:
     }
 
 
-def test_a_patients_name_is_nowhere(folder: Path) -> None:
+def test_a_patients_name_is_nowhere(folder: Path, tmp_path: Path) -> None:
     offline: list[Answer] = [(503, {})] * 10_000
     with sink(offline) as taken:
         done = run(folder, "fatal", environment(taken))
@@ -84,6 +85,13 @@ def test_a_patients_name_is_nowhere(folder: Path) -> None:
         assert taken.got
         assert [body for body in taken.bodies if found(body)] == []
         assert [each.path for each in taken.got if found(str(each.headers).encode() + each.path.encode())] == []
+
+    told = Watch(folder / "data/monitoring.db", tmp_path).look()
+    assert told.total("errors_total") > 100
+    assert told.counted("crashes_total") == {"python": 1, "fatal_signal": 1}
+    samples = [(family.metric.name, family.samples) for family in told.families.values()]
+    assert not found(str(samples).encode())
+    assert not [name for name, content in files(tmp_path).items() if name.startswith("state.db") and found(content)]
 
     with closing(sqlite3.connect(folder / "data/monitoring.db")) as store:
         # Decompressed, decoded and joined: no row has it either.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grafana.src import build, emr, kit, limits, syncs, tables
+from grafana.src import build, emr_queries, kit, limits, syncs, tables
 
 from bundle.promql import known_metrics
 from bundle.rules import ROOT, alerts
@@ -104,7 +104,7 @@ def test_a_state_has_one_colour(file: Path) -> None:
         "damaged": kit.DOWN,
         "no": kit.UP,
         "locked": kit.DEGRADED,
-        **emr.STATE_COLOURS,
+        **emr_queries.STATE_COLOURS,
         **tables.CHANGE_COLOURS,
         **syncs.STATE_COLOURS,
         kit.NO_DATA: kit.UNKNOWN,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -21,6 +22,7 @@ from typing import Any
 
 from rounds.emr import Health, Monitor, Scrubber, init_monitoring, monitor_all, retry_with_monitoring
 from rounds.emr import alert_on_failure as alerting_on_failure
+from rounds.emr.app import lookout
 
 PATIENT = os.environ["PATIENT"]
 RECORD: dict[str, Any] = {"patient": {"name": PATIENT, "visits": [{"note": f"seen: {PATIENT}", PATIENT: 1}]}}
@@ -244,10 +246,13 @@ def main(ending: str) -> None:
     monitor = Monitor(
         "docassist", "1", store="data/monitoring.db", listen="127.0.0.1:0", scrub=Scrubber.allow("operation")
     )
+    # However busy the machine is.
+    lookout.PATIENCE = 60
+    atexit.register(monitor.close, 60)
     monitor.install_hooks()
     use(monitor)
     use_hooks()
-    monitor.flush(20)
+    monitor.flush(60)
     Path("metrics.txt").write_bytes(urllib.request.urlopen(f"http://127.0.0.1:{monitor.port}/metrics").read())
     if ending == "fatal":
         patient = PATIENT

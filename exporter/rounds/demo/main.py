@@ -247,6 +247,7 @@ class _Demo:
         say("", "Try, in another terminal", f"    {program} changes --config.file={config}")
         say(f"    {program} apr show --config.file={config}")
         say(f"    {program} syncs tail --config.file={config}")
+        say(f"    {program} emr report --config.file={config}")
         say(f"    {program} status --url={exporter.rstrip('/')}")
         say("", "Ctrl-C ends the demo.", "")
 

@@ -164,7 +164,7 @@ class Portraits:
             parts += [str(module), code.co_qualname, self._position(code, at)]
         # The order of tasks is chance as well.
         parts += sorted({self.of(member).fingerprint for member in members})
-        return hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=8).hexdigest()
+        return _hash("\0".join(parts))
 
     def _position(self, code: CodeType, at: int) -> str:
         known = self._positions.get((id(code), at))
@@ -173,6 +173,15 @@ class Portraits:
                 self._positions.clear()
             known = self._positions[id(code), at] = (position(code, at), code)
         return known[0]
+
+
+def given(fingerprint: str) -> str:
+    """A fingerprint of the application's own: as it is where it is a name, else hashed, as it may be about somebody."""
+    return fingerprint if names.label(fingerprint) == fingerprint else _hash(fingerprint)
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def position(code: CodeType, at: int) -> str:

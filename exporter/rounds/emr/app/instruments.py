@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from rounds.emr.app.intake import COUNTED, Intake
 from rounds.emr.app.wrapping import wrap
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def amount(value: object) -> float | None:
@@ -30,12 +33,13 @@ class Count:
         self.taken = False
         intake.put((COUNTED, self))
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: F) -> F:
         """A function that counts its calls before they are made."""
         # A writer that was quicker has counted one event too many, so that the first call is not counted again.
         ahead = self.value if self.taken else 0.0
         step, self.value = self.value, 0.0
-        return wrap(function, _Calls(self._intake, self.name, step, ahead))
+        decorated: F = wrap(function, _Calls(self._intake, self.name, step, ahead))
+        return decorated
 
 
 class _Calls:

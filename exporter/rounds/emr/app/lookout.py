@@ -264,6 +264,9 @@ class Lookout:
                 self._enter(store, made, made.name)
             self.folder.prune()
         self.send(store)
+        if self._sender is None:
+            # Nobody sends any more what an earlier process left, nor looks how old it is.
+            store.transaction(lambda connection: spool.trim(connection, self._clock()))
 
     def _enter(self, store: Store, made: Report, file: str) -> None:
         def work(connection: sqlite3.Connection) -> None:

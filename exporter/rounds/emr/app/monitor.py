@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rounds.emr import names
 from rounds.emr.app.aggregate import Aggregate
@@ -136,6 +136,18 @@ class Monitor:
         """Where ``/metrics`` is served; None where it is not."""
         return None if self._server is None else self._server.port
 
+    @overload
+    def operation(
+        self,
+        name: str | None = None,
+        *,
+        slow: float | None = None,
+        expected: tuple[type[BaseException], ...] | type[BaseException] = (),
+        error_if: Callable[[Any], bool] | None = None,
+        capture: bool = True,
+    ) -> Operation: ...
+    @overload
+    def operation(self, name: F) -> F: ...
     def operation(
         self,
         name: Any = None,
@@ -176,7 +188,7 @@ class Monitor:
         if slow is not None:
             self.intake.put((COUNT, "slow_operations_total", (operation,), 0))
 
-    def count(self, name: str, value: float = 1) -> Any:
+    def count(self, name: str, value: float = 1) -> Count:
         """Count an event now; the result can also decorate a function, whose calls are counted then."""
         return Count(self.intake, name, value)
 
@@ -189,12 +201,13 @@ class Monitor:
             gauge = self._gauges.setdefault(label, Gauge())
         return gauge
 
-    def timing(self, name: str, seconds: float, outcome: str = "ok") -> None:
+    def timing(self, name: object, seconds: float, outcome: str = "ok") -> None:
         """Record an operation that was measured elsewhere."""
         end = perf_counter()
         taken = amount(seconds)
         if taken is not None and taken >= 0:
-            self.intake.put((TIMING, end - taken, end, name, _outcome(outcome), None))
+            operation = name if isinstance(name, str) else names.OTHER
+            self.intake.put((TIMING, end - taken, end, operation, _outcome(outcome), None))
 
     def capture(
         self,
@@ -209,7 +222,8 @@ class Monitor:
             error = sys.exc_info()[1] if error is None else error
             if error is None:
                 return ""
-            self.note(error, source=source, operation=operation, fingerprint=fingerprint)
+            own = None if fingerprint is None else given(str(fingerprint))
+            self.note(error, source=source, operation=operation, fingerprint=own)
             known = recall(error)
             return known if isinstance(known, str) else self.portraits.of(known).fingerprint
         except Exception:

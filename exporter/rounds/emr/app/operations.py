@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from threading import get_ident
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from rounds.emr import names
 from rounds.emr.app.errors import OUTER, SEEN, add_innermost, look, mark, seen
 from rounds.emr.app.intake import FAILURE, TIMING, Intake
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.wrapping import wrap
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: In place of an outcome: an error to capture, and one that more has to be noted of than its frames.
 _CAPTURE, _CAPTURE_ALL = _CAPTURES = ("capture", "capture all")
@@ -150,17 +153,14 @@ class Operation:
         self._watch: Watch | None = None
         self._spans: list[Span] = []
 
-    def __call__(self, target: Any) -> Any:
+    def __call__(self, target: F) -> F:
         """Decorate a function, or what else can be called."""
-        return wrap(target, self._make(self._name or name_of(target)))
+        decorated: F = wrap(target, self._make(self._name or name_of(target)))
+        return decorated
 
     def __enter__(self) -> Span:
         """Begin to measure."""
-        if self._watch is None:
-            self._watch = self._make(self._name or names.OTHER)
-        span = Span(perf_counter(), get_ident())
-        self._spans.append(span)
-        return span
+        return self._begin(get_ident())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -170,19 +170,26 @@ class Operation:
 
     async def __aenter__(self) -> Span:
         """Begin to measure."""
-        return self.__enter__()
+        return self._begin(_task())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Say how it ended. The exception goes on."""
-        self._end(get_ident(), error)
+        self._end(_task(), error)
+
+    def _begin(self, owner: object) -> Span:
+        if self._watch is None:
+            self._watch = self._make(self._name or names.OTHER)
+        span = Span(perf_counter(), owner)
+        self._spans.append(span)
+        return span
 
     def _end(self, owner: object, error: BaseException | None) -> None:
         watch, spans = self._watch, self._spans
         if watch is None or not spans:
             return
-        # Threads may share an operation: each ends its own block.
+        # Threads and tasks may share an operation: each ends its own block.
         span = next((each for each in reversed(spans) if each.owner == owner), spans[-1])
         spans.remove(span)
         if error is not None:
@@ -191,6 +198,16 @@ class Operation:
             watch.ended(span.begin, span.said)
         else:
             watch.ok(span.begin, None)
+
+
+def _task() -> object:
+    """What tells this task from others. Its number may be another's later, but not before its block has ended."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return get_ident(), id(asyncio.current_task() if asyncio is not None else None)
+    except RuntimeError:
+        # Another library runs this coroutine.
+        return get_ident(), 0
 
 
 def name_of(target: Any) -> str:
