@@ -134,7 +134,7 @@ class Dashboard(Part):
         super().__init__(system)
         self._cpu = _Cpu()
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_dashboard_data(self, period: str = DEFAULT_PERIOD) -> dict[str, Any]:
         """The report as data."""
         now = time.time()
@@ -153,7 +153,7 @@ class Dashboard(Part):
         """The report as text."""
         return text(self.get_dashboard_data(period), self._system.app)
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_summary(self) -> dict[str, Any]:
         """The state of things in a few figures. Durations are those of the last hour, errors of the last 24."""
         now = time.time()

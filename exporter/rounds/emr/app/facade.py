@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from rounds.emr.app.instruments import amount
+from rounds.emr.app.late import current
 from rounds.emr.app.quiet import quiet
 from rounds.emr.names import operation
 from rounds.emr.report.build import Slow, errors, performance, since, timing_data
@@ -74,7 +75,7 @@ class ErrorTracker(Part):
         """Remember who works with the application, in memory; it is stored and sent nowhere."""
         self._system.set_user(user_id, user_data, **more)
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_error_summary(self, period: str = DEFAULT_PERIOD) -> dict[str, Any]:
         """How many errors there were, how many different ones, how many in an hour, the most frequent ones."""
         return errors(self.facts(period), period)
@@ -120,7 +121,7 @@ class Metrics(Part):
         """Set a gauge."""
         self._system.monitor.gauge(name).set(value)
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_summary(self, name: str, period: str = DEFAULT_PERIOD, metric_type: str | None = None) -> dict[str, Any]:
         """``count``, ``sum``, ``mean``, ``min``, ``max``, of timings percentiles too, in milliseconds.
 
@@ -196,6 +197,8 @@ class Performance(Part):
         It may use everything here. What it raises is swallowed; operations of its own are told to nobody.
         """
         self.handlers = (*self.handlers, handler)
+        # Decorated functions have been telling nobody.
+        current.renew(self._system)
 
     def tell(self, name: str, seconds: float) -> None:
         """An operation took so long."""
@@ -211,12 +214,12 @@ class Performance(Part):
         finally:
             self._telling.under_way = False
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_report(self, period: str = "1h") -> dict[str, Any]:
         """Durations of all operations together."""
         return performance(self.facts(period), period, Slow(SLOW_SECONDS))
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_operation_stats(self, operation_name: str, period: str = DEFAULT_PERIOD) -> dict[str, Any]:
         """One operation: how often, how long, how often it failed."""
         found = [timing for timing in self.facts(period).timings if timing.operation == operation(operation_name)]
