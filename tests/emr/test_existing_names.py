@@ -810,7 +810,7 @@ def test_checks_run_once_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     names = "rounds.emr.app.dashboard"
     for name in ("disk", "memory"):
         monkeypatch.setattr(f"{names}.{name}", lambda *_: Health.ok())
-    monkeypatch.setattr(f"{names}.Llm.run", lambda _: Health.ok())
+    monkeypatch.setattr("rounds.emr.health.llm.Llm.run", lambda _: Health.ok())
     config = {"enable_notifications": False}
     with init_monitoring(tmp_path / "monitoring.db", clinic, alert_config=config) as system:
         assert not system.is_healthy()

@@ -15,10 +15,8 @@ from rounds.emr.app.facade import SLOW_SECONDS, Part
 from rounds.emr.app.process import cpu_seconds, resident_bytes
 from rounds.emr.app.quiet import quiet
 from rounds.emr.app.severity import Severity, severity_of
-from rounds.emr.health.backup import Backups
 from rounds.emr.health.database import Database
 from rounds.emr.health.disk import disk
-from rounds.emr.health.llm import Llm
 from rounds.emr.health.memory import memory
 from rounds.emr.health.result import Health, worst
 from rounds.emr.names import label
@@ -115,6 +113,10 @@ class HealthChecker(Part):
         return "unknown" if found is None else found.state
 
     def _checks(self) -> dict[str, Callable[[], Health]]:
+        # They bring HTTP, TLS and archives, which takes memory where nobody checks.
+        from rounds.emr.health.backup import Backups  # noqa: PLC0415
+        from rounds.emr.health.llm import Llm  # noqa: PLC0415
+
         clinic = self._system.clinic_db_path
         folder = (clinic or self._system.db_path).absolute().parent
         backups = Path(os.environ.get("DOCASSIST_BACKUP_DIR") or folder / "backups")
