@@ -251,11 +251,6 @@ def _line(code: CodeType, at: int) -> int:
     return next((line or 0 for start, end, line in code.co_lines() if start <= at < end), 0)
 
 
-def given(fingerprint: str) -> str:
-    """A fingerprint that an application chose itself. It may be made of data, so that only its hash is kept."""
-    return hashlib.blake2b(str(fingerprint).encode(errors="replace"), digest_size=8).hexdigest()
-
-
 def type_name(kind: type[BaseException]) -> str:
     """The label of a kind of exception."""
     try:
