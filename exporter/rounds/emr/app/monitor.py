@@ -241,7 +241,6 @@ class Monitor:
         at = perf_counter()
         try:
             if not seen(error):
-                fingerprint = given(fingerprint) if fingerprint else None
                 sight = look(error, error.__traceback__, operation or "")
                 mark(error, sight, fingerprint)
                 self.intake.put((ERROR, at, source, sight, self.scrub.message(error), fingerprint))
