@@ -67,6 +67,7 @@ class Alerting(Part):
         key = dedupe_key if isinstance(dedupe_key, str) else ""
         self._system.raise_alert(severity_of(severity), str(title), str(message), key=key)
 
+    @quiet(lambda: False)
     def alert_if_threshold(
         self,
         metric: str,
@@ -76,10 +77,7 @@ class Alerting(Part):
         **more: object,  # noqa: ARG002
     ) -> bool:
         """Raise an alert (``threshold:METRIC``) if the value is larger; gives whether it is."""
-        try:
-            over = value > threshold
-        except TypeError:
-            return False
+        over = value > threshold
         if over:
             self._system.raise_alert(
                 severity_of(severity, Severity.WARNING),

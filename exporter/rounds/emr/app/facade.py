@@ -107,16 +107,19 @@ class ErrorTracker(Part):
 class Metrics(Part):
     """Timings, counts and gauges. Tags are taken and not kept."""
 
+    @quiet(lambda: None)
     def record_timing(self, name: str, duration_ms: float, tags: Mapping[str, object] | None = None) -> None:  # noqa: ARG002
         """Record how many milliseconds something took; it becomes the operation ``name`` without ``_ms``."""
         taken = amount(duration_ms)
         if taken is not None:
             self._system.monitor.timing(operation(str(name)), taken / 1000)
 
+    @quiet(lambda: None)
     def record_count(self, name: str, value: float = 1, tags: Mapping[str, object] | None = None) -> None:  # noqa: ARG002
         """Count an event."""
         self._system.monitor.count(name, value)
 
+    @quiet(lambda: None)
     def record_gauge(self, name: str, value: float, tags: Mapping[str, object] | None = None) -> None:  # noqa: ARG002
         """Set a gauge."""
         self._system.monitor.gauge(name).set(value)
