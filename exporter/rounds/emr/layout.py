@@ -44,6 +44,19 @@ CREATE TABLE IF NOT EXISTS rounds_counter (
 GAUGE = """
 CREATE TABLE IF NOT EXISTS rounds_gauge (name TEXT PRIMARY KEY, value REAL NOT NULL, at REAL NOT NULL) WITHOUT ROWID"""
 
+#: What was counted and set under each name, by slots of five minutes: so that an hour or a day can be told from others.
+SAMPLE = """
+CREATE TABLE IF NOT EXISTS rounds_sample (
+  slot INTEGER NOT NULL,          -- seconds since 1970 // 300
+  kind TEXT NOT NULL,             -- count, gauge: a name may be both
+  name TEXT NOT NULL,
+  count INTEGER NOT NULL,         -- how often
+  sum REAL NOT NULL,
+  min REAL NOT NULL,
+  max REAL NOT NULL,
+  PRIMARY KEY (slot, kind, name)
+) WITHOUT ROWID"""
+
 #: Single operations, for percentiles and the slowest ones; the oldest go first when the file is full.
 TIMING = """
 CREATE TABLE IF NOT EXISTS rounds_timing (
@@ -120,6 +133,7 @@ TABLES = {
     "rounds_run": RUN,
     "rounds_counter": COUNTER,
     "rounds_gauge": GAUGE,
+    "rounds_sample": SAMPLE,
     "rounds_timing": TIMING,
     "rounds_error_group": ERROR_GROUP,
     "rounds_error_slot": ERROR_SLOT,

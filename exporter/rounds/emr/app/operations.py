@@ -1,0 +1,217 @@
+"""Calls that are measured: how long they took, what they came to, what they raised."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from threading import get_ident
+from time import perf_counter
+from types import TracebackType
+from typing import Any, TypeVar
+
+from rounds.emr import names
+from rounds.emr.app.errors import OUTER, SEEN, add_innermost, look, mark, seen
+from rounds.emr.app.intake import FAILURE, TIMING, Intake
+from rounds.emr.app.scrubbing import Scrubber
+from rounds.emr.app.wrapping import wrap
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: In place of an outcome: an error to capture, and one that more has to be noted of than its frames.
+_CAPTURE, _CAPTURE_ALL = _CAPTURES = ("capture", "capture all")
+#: Kinds of exceptions that an operation remembers.
+_KINDS = 100
+
+
+class Watch:
+    """Tells the intake of an operation's calls, as quickly as that can be done."""
+
+    __slots__ = ("_capture", "_error_if", "_expected", "_messages", "_name", "_outcomes", "_put", "_slow", "begin")
+
+    def __init__(
+        self,
+        intake: Intake,
+        scrub: Scrubber,
+        name: str,
+        slow: float | None,
+        *,
+        expected: tuple[type[BaseException], ...] | type[BaseException],
+        error_if: Callable[[Any], bool] | None,
+        capture: bool,
+    ) -> None:
+        self._put = intake.put
+        self._messages = scrub.message if scrub.messages else None
+        self._name = name
+        self._slow = slow
+        self._expected = expected
+        self._error_if = error_if
+        self._capture = capture
+        self._outcomes: dict[type[BaseException], str] = {}
+        self.begin = perf_counter
+
+    def ok(self, begin: float, result: object) -> None:
+        end = perf_counter()
+        outcome = "ok"
+        if self._error_if is not None:
+            try:
+                outcome = "error" if self._error_if(result) else "ok"
+            except Exception:
+                outcome = "ok"
+        self._put((TIMING, begin, end, self._name, outcome, self._slow))
+
+    def failed(self, begin: float, error: BaseException) -> None:
+        end = perf_counter()
+        try:
+            kind = type(error)
+            outcome = self._outcomes.get(kind) or self._learn(kind)
+            if outcome is not _CAPTURE or SEEN in error.__dict__:
+                self._odd(begin, end, error, outcome)
+                return
+            # The first entry is the decorator's.
+            trace = error.__traceback__.tb_next  # type: ignore[union-attr]
+            frames: list[Any] = []
+            for _ in OUTER:
+                if trace is None:
+                    break
+                frame = trace.tb_frame
+                frames += frame.f_code, trace.tb_lasti, frame.f_globals["__name__"]
+                trace = trace.tb_next
+            else:
+                add_innermost(frames, trace)
+            error.__dict__[SEEN] = len(frames) // 3
+            name = self._name
+            self._put((FAILURE, begin, end, name, self._slow, "captured", (kind, frames, (), name), None, None))
+        except Exception:
+            # Something about the exception is odd.
+            self.left(begin, end, error)
+
+    def left(self, begin: float, end: float, error: BaseException) -> None:
+        """A block that has no decorator raised this, or a function something out of the ordinary."""
+        try:
+            self._odd(begin, end, error, self._outcome(type(error)))
+        except Exception:
+            self._put((TIMING, begin, end, self._name, "error", self._slow))
+
+    def _odd(self, begin: float, end: float, error: BaseException, outcome: str) -> None:
+        if outcome in _CAPTURES:
+            outcome = "error"
+            if not seen(error):
+                sight = look(error, error.__traceback__, self._name)
+                mark(error, sight)
+                message = None if self._messages is None else self._messages(error)
+                self._put((FAILURE, begin, end, self._name, self._slow, "captured", sight, message, None))
+                return
+        self._put((TIMING, begin, end, self._name, outcome, self._slow))
+
+    def _learn(self, kind: type[BaseException]) -> str:
+        if len(self._outcomes) >= _KINDS:
+            self._outcomes.clear()
+        outcome = self._outcomes[kind] = self._outcome(kind)
+        return outcome
+
+    def _outcome(self, kind: type[BaseException]) -> str:
+        """What an operation comes to that raises this."""
+        if not issubclass(kind, Exception):
+            # It ends a program, a task or a generator on purpose.
+            return "cancelled"
+        if issubclass(kind, StopIteration | StopAsyncIteration):
+            # The end of an iterator that is written as a class.
+            return "ok"
+        if not self._capture or issubclass(kind, self._expected):
+            return "error"
+        return _CAPTURE_ALL if self._messages is not None or issubclass(kind, BaseExceptionGroup) else _CAPTURE
+
+    def ended(self, begin: float, outcome: str) -> None:
+        """A block ended, and said itself what it came to."""
+        self._put((TIMING, begin, perf_counter(), self._name, outcome, self._slow))
+
+
+class Span:
+    """A block of an operation that is under way."""
+
+    __slots__ = ("begin", "owner", "said")
+
+    def __init__(self, begin: float, owner: object) -> None:
+        self.begin = begin
+        self.owner = owner
+        self.said: str | None = None
+
+    def outcome(self, outcome: str) -> None:
+        """Say what it came to, one of ok, error, cancelled and skipped, unless an exception leaves it."""
+        if outcome in names.OUTCOMES:
+            self.said = outcome
+
+
+class Operation:
+    """A decorator, and a context manager, plain and async, that may be entered again while it is entered."""
+
+    __slots__ = ("_make", "_name", "_spans", "_watch")
+
+    def __init__(self, name: str | None, make: Callable[[str], Watch]) -> None:
+        self._name = name
+        self._make = make
+        self._watch: Watch | None = None
+        self._spans: list[Span] = []
+
+    def __call__(self, target: F) -> F:
+        """Decorate a function, or what else can be called."""
+        decorated: F = wrap(target, self._make(self._name or name_of(target)))
+        return decorated
+
+    def __enter__(self) -> Span:
+        """Begin to measure."""
+        return self._begin(get_ident())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say how it ended. The exception goes on."""
+        self._end(get_ident(), error)
+
+    async def __aenter__(self) -> Span:
+        """Begin to measure."""
+        return self._begin(_task())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say how it ended. The exception goes on."""
+        self._end(_task(), error)
+
+    def _begin(self, owner: object) -> Span:
+        if self._watch is None:
+            self._watch = self._make(self._name or names.OTHER)
+        span = Span(perf_counter(), owner)
+        self._spans.append(span)
+        return span
+
+    def _end(self, owner: object, error: BaseException | None) -> None:
+        watch, spans = self._watch, self._spans
+        if watch is None or not spans:
+            return
+        # Threads and tasks may share an operation: each ends its own block.
+        span = next((each for each in reversed(spans) if each.owner == owner), spans[-1])
+        spans.remove(span)
+        if error is not None:
+            watch.left(span.begin, perf_counter(), error)
+        elif span.said is not None:
+            watch.ended(span.begin, span.said)
+        else:
+            watch.ok(span.begin, None)
+
+
+def _task() -> object:
+    """What tells this task from others. Its number may be another's later, but not before its block has ended."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return get_ident(), id(asyncio.current_task() if asyncio is not None else None)
+    except RuntimeError:
+        # Another library runs this coroutine.
+        return get_ident(), 0
+
+
+def name_of(target: Any) -> str:
+    """The name of a function, in its class but not in the function that made it."""
+    function = getattr(target, "__func__", None) or getattr(target, "fget", None) or target
+    name = getattr(function, "__qualname__", None) or getattr(type(function), "__qualname__", "")
+    return names.label(str(name).rpartition("<locals>.")[2])
