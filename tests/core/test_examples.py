@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from _pytest.mark.structures import ParameterSet
 
 from rounds.cli import main
 
@@ -26,7 +27,7 @@ def commented(text: str) -> list[str]:
     return ["\n".join(each[each.index("sources:") :]) for each in lines if "sources:" in each]
 
 
-def examples() -> list[object]:
+def examples() -> list[ParameterSet]:
     found = []
     for file in [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]:
         for number, block in enumerate(blocks(file.read_text(encoding="utf-8"))):
@@ -58,5 +59,5 @@ def test_an_example_is_accepted(
 
 
 def test_there_are_examples_of_each_domain() -> None:
-    text = "\n".join(str(each.values[0]) for each in examples())  # type: ignore[attr-defined]
+    text = "\n".join(str(each.values[0]) for each in examples())
     assert all(re.search(rf"^{section}:", text, re.MULTILINE) for section in SECTIONS - {"max_series", "services"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,12 @@ def tables(statement: str) -> set[str]:
 def existing(tmp_path_factory: pytest.TempPathFactory) -> ExistingStore:
     """One with a patient's name wherever one may be."""
     store = ExistingStore(tmp_path_factory.mktemp("existing") / "monitoring.db")
-    people = {"user_id": NAME, "user_data": {"name": NAME}, "context": {"patient": NAME}, "tags": {"patient": NAME}}
+    people: dict[str, Any] = {
+        "user_id": NAME,
+        "user_data": {"name": NAME},
+        "context": {"patient": NAME},
+        "tags": {"patient": NAME},
+    }
     store.error(error_message=NAME, stack_trace=NAME, **people)
     store.message(message=NAME, context=NAME)
     store.timing("search_latency_ms", 1500, tags={"patient": NAME})
@@ -116,7 +122,7 @@ def test_most_alerts_have_a_statement() -> None:
 def test_commands_exist(runbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = runbook.read_text(encoding="utf-8")
     for words in re.findall(r"(?:`|^)rounds ((?:[a-z][a-z-]* ?)+)(?:--([a-z]+))?", text, re.MULTILINE):
-        *command, option = [*words[0].split(), words[1]]
+        command, option = words[0].split(), words[1]
         with pytest.raises(SystemExit) as ended:
             main([*command, "--help"])
         assert ended.value.code == 0, command
