@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,6 +125,20 @@ def test_a_server_that_is_gone_or_lacks_the_model_is_an_error(practice: Practice
     assert eventually(lambda: '["ModelMissingError","captured"]' in counted(practice, "errors_total"))
     # Told once, however often it happens.
     assert counted(practice, "alerts_total") == {'["error","none"]': 1}
+
+
+def test_a_program_that_is_killed_while_it_asks_is_not_told(capfd: pytest.CaptureFixture[str]) -> None:
+    """A demo would show it as if it were a fault of its own."""
+    with Ollama((MODEL,), answer_after=0.2) as models:
+        for seconds in (0.05, 0.05, 5.0):
+            connection = http.client.HTTPConnection("127.0.0.1", models.port, timeout=seconds)
+            with contextlib.closing(connection), contextlib.suppress(TimeoutError):
+                connection.request("POST", "/api/generate", json.dumps({"model": MODEL, "stream": False}))
+                # So that writing to it fails.
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                assert connection.getresponse().status == http.HTTPStatus.OK
+    assert len(models.requests) == 3
+    assert capfd.readouterr().err == ""
 
 
 def test_a_round_leaves_everything_as_it_was(clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -422,7 +422,7 @@ def test_an_application_can_be_healthy(tmp_path: Path, monkeypatch: pytest.Monke
     (backup / "clinic.db").write_bytes(clinic.read_bytes())
     for name in ("disk", "memory"):  # of the computer that the test runs on
         monkeypatch.setattr(f"rounds.emr.app.dashboard.{name}", lambda *_: Health.ok())
-    monkeypatch.setattr("rounds.emr.app.dashboard.Llm.run", lambda _: Health.ok())
+    monkeypatch.setattr("rounds.emr.health.llm.Llm.run", lambda _: Health.ok())
     with init_monitoring(tmp_path / "monitoring.db", clinic, "1.0", {"enable_notifications": False}) as system:
         assert system.is_healthy(), system.health.check_all()
 

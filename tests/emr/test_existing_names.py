@@ -810,7 +810,7 @@ def test_checks_run_once_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     names = "rounds.emr.app.dashboard"
     for name in ("disk", "memory"):
         monkeypatch.setattr(f"{names}.{name}", lambda *_: Health.ok())
-    monkeypatch.setattr(f"{names}.Llm.run", lambda _: Health.ok())
+    monkeypatch.setattr("rounds.emr.health.llm.Llm.run", lambda _: Health.ok())
     config = {"enable_notifications": False}
     with init_monitoring(tmp_path / "monitoring.db", clinic, alert_config=config) as system:
         assert not system.is_healthy()
@@ -843,6 +843,77 @@ def test_a_store_that_cannot_be_read_raises_nothing(system: MonitoringSystem, ca
     ):
         assert call() == nothing
     assert "DatabaseError" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/proc/none/monitoring.db", "/dev/null/monitoring.db", "folder"])
+def test_a_store_that_cannot_be_had_harms_nobody(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    system = init_monitoring(path, None, auto_start=False)
+
+    @monitor_all
+    def save(fail: bool) -> None:
+        if fail:
+            stop()
+
+    save(False)
+    with pytest.raises(StopError):
+        save(True)
+    system.alerting.alert("critical", "a", "b")
+    assert system.get_summary() == {}
+    assert system.generate_report() == ""
+    system.stop()
+
+
+def test_wrong_arguments_harm_nobody(system: MonitoringSystem) -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    nonsense: Any
+    for nonsense in (None, 5, object(), Mute(), b"x", ["a"]):
+        system.metrics.record_timing(nonsense, nonsense)
+        system.metrics.record_count(nonsense, nonsense)
+        system.metrics.record_gauge(nonsense, nonsense)
+        system.alerting.alert(nonsense, nonsense, nonsense, nonsense, nonsense)
+        system.alerting.alert_if_threshold(nonsense, 2, 1)
+        system.error_tracker.capture_exception(nonsense, nonsense)
+        system.error_tracker.capture_message(nonsense, nonsense)
+        system.set_user(nonsense, nonsense)
+        system.metrics.get_summary(nonsense, nonsense, nonsense)
+        system.metrics.get_timeseries(nonsense, nonsense, nonsense, nonsense)
+        with system.performance.measure(nonsense), system.error_tracker.transaction(nonsense, nonsense):
+            pass
+        system.generate_report(nonsense)
+    assert "HEALTH STATUS" in system.generate_report()
+
+
+def test_the_folder_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    system = init_monitoring("monitoring.db", "clinic.db", auto_start=False)
+    monkeypatch.chdir("/")
+    system.metrics.record_count("visits_saved")
+    assert system.metrics.get_summary("visits_saved")["sum"] == 1
+    system.stop()
+    assert (tmp_path / "monitoring.db").is_file()
+
+
+def test_it_begins_and_ends_in_any_thread(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with init_monitoring(tmp_path / "monitoring.db", None, alert_config={"notifications": False}) as system:
+                system.metrics.record_count("visits_saved")
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(20)
+    assert not failures
+    with closing(sqlite3.connect(tmp_path / "monitoring.db")) as connection:
+        assert connection.execute("SELECT sum FROM rounds_sample").fetchall() == [(1,)]
 
 
 def test_handlers_of_slow_operations(system: MonitoringSystem, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,8 +52,9 @@ class MonitoringSystem:
         app: str = "app",
         scrub: Scrubber | None = None,
     ) -> None:
-        self.db_path = Path(db_path)
-        self.clinic_db_path = None if clinic_db_path is None else Path(clinic_db_path)
+        # The application may change its folder.
+        self.db_path = Path(db_path).absolute()
+        self.clinic_db_path = None if clinic_db_path is None else Path(clinic_db_path).absolute()
         self.app_version = app_version
         self.app = app
         self._scrub = scrub
@@ -133,6 +134,7 @@ class MonitoringSystem:
         """Write what was said. It is added up by hours and days when it is read."""
         self.monitor.flush()
 
+    @quiet(lambda: None)
     def set_user(self, user_id: object = None, user_data: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Remember who works with the application, in memory; it is stored and sent nowhere."""
         self.user = {"user_id": user_id, **(user_data or {}), **more}
