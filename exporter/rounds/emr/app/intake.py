@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -35,8 +33,7 @@ class Intake:
 
     ``wake`` is called whenever it is more than half full: it is to be cheap, and to wait for nothing.
 
-    Records beyond the limit are dropped and counted. Threads that put at the same moment may exceed it by one each. A
-    forked child begins with an empty one: what its parent had said is the parent's to write.
+    Records beyond the limit are dropped and counted. Threads that put at the same moment may exceed it by one each.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -48,23 +45,21 @@ class Intake:
         self._drops = itertools.count()
         self._looks = 0
         self.wake: Callable[[], object] = _nobody
-        _intakes.add(self)
 
     def put(self, record: Record) -> None:
         """Keep a record until the writer takes it, or count it as dropped."""
         if len(self._records) < self._crowd:
             self._records.append(record)
         elif self._crowd:
-            self._press(record)
+            self._press(record, self._limit)
 
     def must(self, record: Record) -> None:
-        """Keep a record that is too important to be dropped, whose number something else limits."""
+        """Keep a record for which there is room when there is none for others: as much again."""
         if self._crowd:
-            self._records.append(record)
-            self.wake()
+            self._press(record, 2 * self._limit)
 
-    def _press(self, record: Record) -> None:
-        if len(self._records) < self._limit:
+    def _press(self, record: Record, limit: int) -> None:
+        if len(self._records) < limit:
             self._records.append(record)
         else:
             next(self._drops)
@@ -89,22 +84,6 @@ class Intake:
     def __len__(self) -> int:
         return len(self._records)
 
-    def _begin_anew(self) -> None:
-        self._records.clear()
-        self._drops, self._looks = itertools.count(), 0
-
 
 def _nobody() -> None:
     """There is no writer yet."""
-
-
-_intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for intake in list(_intakes):
-        intake._begin_anew()  # noqa: SLF001
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -39,7 +39,7 @@ class Plan:
         jitter: float,
         on: tuple[type[BaseException], ...] | type[BaseException],
     ) -> None:
-        self._attempts = max(1, attempts)
+        self._attempts = attempts
         self._delay = delay
         self._backoff = backoff
         self._jitter = jitter
