@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 from rounds.emr import names
 
 #: What was noted of an error: its kind as by :func:`kind_of`; code, position and module of each frame, one after the
-#: other, outermost first; the same of the members of an exception group; and what was called, where no frame is left. It
-#: holds neither the error nor its frames, so that nothing of them is kept alive, and nothing that the collector of
+#: other, outermost first; the same of the members of an exception group; and what was called, where no frame is left.
+#: It holds neither the error nor its frames, so that nothing of them is kept alive, and nothing that the collector of
 #: garbage has to look at again and again.
 Sight: TypeAlias = tuple[str, Sequence[Any], tuple[Any, ...], str]
 #: A frame: its code, the instruction it was at, and its module's name if that is a text.
