@@ -79,6 +79,12 @@ def test_a_file_that_nobody_has_open_is_healthy_and_nothing_is_left_beside_it(tm
     assert beside(path) == []
 
 
+@pytest.mark.parametrize("name", ["a?b=c&mode=rwc.db", "50%25 #1.db", "médica.db", "-wal"])
+def test_a_name_that_is_no_plain_text_of_a_url(tmp_path: Path, name: str) -> None:
+    assert check(make(tmp_path / name, "wal")).state == "healthy"
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "SELECT 1 FROM patients"])
 def test_a_file_that_is_used_is_healthy(tmp_path: Path, mode: str, statement: str) -> None:
@@ -325,7 +331,7 @@ def test_a_slow_look_does_not_hold_up_the_check(tmp_path: Path, monkeypatch: pyt
 
 def test_what_was_read_without_locks_is_read_again_if_the_file_changed(tmp_path: Path) -> None:
     path = make(tmp_path / "clinic.db", "wal")
-    counts = []
+    counts: list[int] = []
     with closing(sqlite3.connect(path)) as application:
 
         def work(connection: sqlite3.Connection) -> int:
@@ -333,7 +339,7 @@ def test_what_was_read_without_locks_is_read_again_if_the_file_changed(tmp_path:
                 application.execute("INSERT INTO patients VALUES (2)")
                 application.commit()
             counts.append(connection.execute("SELECT count(*) FROM patients").fetchone()[0])
-            return int(counts[-1])
+            return counts[-1]
 
         assert read(path, 1, work) == 2
     assert len(counts) == 2

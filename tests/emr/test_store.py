@@ -534,6 +534,30 @@ def test_an_existing_file_is_taken_over(path: Path, store: Store) -> None:
     assert not aside(path)
 
 
+def test_values_that_a_table_forbids_are_no_damage(path: Path, store: Store) -> None:
+    existing(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO errors (error_type) VALUES (NULL)")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'error_type TEXT', 'error_type TEXT NOT NULL')")
+    assert "NULL value" in rows(path, "PRAGMA quick_check")[0][0]
+    assert store.write(saved())
+    assert not aside(path)
+
+
+def test_a_look_at_its_pages_that_is_given_up_is_no_damage(path: Path, store: Store) -> None:
+    assert store.write(timings(5_000))
+    connection = store._connection
+    assert connection is not None
+    # As an interrupt does, but surely in time.
+    connection.set_progress_handler(lambda: 1, 1)
+    files._check(connection)
+    connection.set_progress_handler(None, 0)
+    files._interrupt(connection)
+    store.close()
+    files._interrupt(connection)
+
+
 def test_a_large_one_is_not_rewritten(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "REWRITE_BYTES", 1_000)
     existing(path)

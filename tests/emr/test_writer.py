@@ -294,6 +294,24 @@ if __name__ == "__main__":
 """
 
 
+SPAWNED = """
+import multiprocessing, sys
+from rounds.emr import Monitor
+from support.emr_writing import work
+
+if __name__ == "__main__":
+    monitor = Monitor("clinic", store=sys.argv[1])
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=work, args=(sys.argv[1], number)) for number in (1, 10)]
+    for worker in workers:
+        worker.start()
+    monitor.count("worked", 100)
+    for worker in workers:
+        worker.join()
+    print([worker.exitcode for worker in workers])
+"""
+
+
 def begin(script: str, path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script, str(path)],
@@ -347,6 +365,12 @@ def test_what_workers_said_last_is_written(path: Path) -> None:
     assert run(WORKERS, path) == "True\n"
     assert events(path, "worked") == 21
     assert rows(path, "SELECT ending FROM rounds_run") == [("clean",)]
+
+
+def test_workers_that_are_started_afresh(path: Path) -> None:
+    assert run(SPAWNED, path) == "[0, 0]\n"
+    assert events(path, "worked") == 111
+    assert rows(path, "SELECT ending FROM rounds_run") == [("clean",)] * 3
 
 
 def test_a_fork_does_not_wait_for_a_store_that_is_locked(path: Path, application: Application) -> None:

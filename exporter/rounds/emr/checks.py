@@ -83,7 +83,12 @@ class _Check:
     async def collect(self) -> list[Family]:
         """Run once. That something is found unhealthy, or not found out in time, is no failure of the run."""
         began = time.perf_counter()
-        found = await asyncio.gather(*(part.run() for part in self._parts))
+        try:
+            found = await asyncio.gather(*(part.run() for part in self._parts))
+        except Exception:
+            # A fault of the check, which the scheduler tells; what it found before is not to be taken for the present.
+            self._joined([Health("unknown", "", "the check itself failed")])
+            raise
         if all(is_back for _, is_back in found):
             self._duration = time.perf_counter() - began
             self._ended = time.time()
@@ -93,7 +98,8 @@ class _Check:
     def _joined(self, results: Sequence[Health]) -> Health:
         joined = worst(results) or _NOT_RUN
         if len(results) > 1:
-            text = "; ".join(f"{part.name}: {each.text}" for part, each in zip(self._parts, results, strict=True))
+            told = zip(self._parts, results, strict=True)
+            text = "; ".join(f"{part.name}: {each.text}" for part, each in told)
             figures = {key: value for each in results for key, value in each.figures.items()}
             joined = replace(joined, text=text, figures=figures)
         self._board.results = {**self._board.results, self.name: joined}

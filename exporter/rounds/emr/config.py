@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -188,6 +189,11 @@ class App(Model):
     """Checks of what the application needs."""
     score: Score = Score()
     """What the health score is made of."""
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The zone of an existing store's times, None where rows must tell it."""
+        return None if self.time_zone is None else ZoneInfo(self.time_zone)
 
 
 def _distinct(apps: list[App]) -> list[App]:

@@ -52,5 +52,6 @@ class Emr(Domain):
             found=collector.found,
             source=app.source,
             initial=collector.initial(),
+            pace=collector.pace,
         )
         yield from checks.jobs(app)

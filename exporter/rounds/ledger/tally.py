@@ -79,12 +79,12 @@ class Tally:
         self._sums: Counter[tuple[str, Labels]] = Counter()
 
     def __bool__(self) -> bool:
-        return bool(self._counted)
+        return bool(self._counted or self._sums)
 
-    def count(self, metric: Metric, *labels: str, by: int = 1) -> None:
+    def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Count events."""
         if by:
-            self._counted[self._book.name(metric), labels] += by
+            self._counted[self._book.name(metric), labels] += by  # type: ignore[assignment]  # Counter takes any number
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Put an observation, not below 0, into a histogram."""
@@ -92,6 +92,16 @@ class Tally:
         bound = book.bound(metric, bisect_left(book.bounds[metric], value))
         self._counted[book.buckets(metric), (*labels, bound)] += 1
         self._sums[book.sums(metric), labels] += value  # type: ignore[assignment]  # Counter takes any number
+
+    def observed(self, metric: Metric, bound: str, number: float, *labels: str) -> None:
+        """Put observations into a histogram that somebody else has sorted into its buckets."""
+        if number:
+            self._counted[self._book.buckets(metric), (*labels, bound)] += number  # type: ignore[assignment]
+
+    def summed(self, metric: Metric, total: float, *labels: str) -> None:
+        """Add the sum of such observations."""
+        if total:
+            self._sums[self._book.sums(metric), labels] += total  # type: ignore[assignment]
 
     def store(self, connection: Connection) -> None:
         """Add all of it to the ledger, in the writing transaction that keeps what it was counted from."""

@@ -95,6 +95,7 @@ class Lookout:
         self._hour: deque[float] = deque(maxlen=_SENTRY_PER_HOUR)
         self._waiting: deque[Message] = deque()
         self._lost = 0
+        self._examined: dict[int, Fatal] = {}
         self._targets = [] if store is None else self._find_targets(report_url)
         self._sender = Sender(spool.Spool(store), self._targets) if store is not None and self._targets else None
 
@@ -202,6 +203,8 @@ class Lookout:
         """What is known of a process that did not say how it ended."""
         if self.folder is None:
             return None
+        if dead.id in self._examined:
+            return self._examined[dead.id]  # The store has not taken it then, and asks again.
         file = FatalFile(self.folder.path, dead.pid, dead.started)
         signalled = file.read()
         if signalled is None:
@@ -215,7 +218,8 @@ class Lookout:
             name = made.name
         self._wait(self._messages(made, f"run-{dead.id}"))
         file.remove()
-        return Fatal(signalled.error_type, name, signalled.fingerprint)
+        self._examined[dead.id] = Fatal(signalled.error_type, name, signalled.fingerprint)
+        return self._examined[dead.id]
 
     def offer(self, groups: Mapping[str, Group]) -> None:
         """Errors that were seen: those that are new in a while go to Sentry."""
@@ -260,6 +264,9 @@ class Lookout:
                 self._enter(store, made, made.name)
             self.folder.prune()
         self.send(store)
+        if self._sender is None:
+            # Nobody sends any more what an earlier process left, nor looks how old it is.
+            store.transaction(lambda connection: spool.trim(connection, self._clock()))
 
     def _enter(self, store: Store, made: Report, file: str) -> None:
         def work(connection: sqlite3.Connection) -> None:

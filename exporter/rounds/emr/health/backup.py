@@ -111,23 +111,27 @@ class Backups:
         now = time.time()
         end = time.monotonic() + self._timeout
         try:
-            backups = self._in_folder(now, end) if self._folder is not None else self._in_table(now, end)
+            if self._table is None:
+                backups = self._in_folder(now, end)
+                count = len(backups)
+            else:
+                backups, count = self._in_table(self._table, now, end)
         except _LookError as error:
             # What was there is there still, as far as anybody knows; a place that is gone is not.
             known = self._seen if error.reason == "unreadable" else {}
             return Health("degraded", error.reason, str(error), {**self._figures(configured), **known})
-        health = self._judge(backups, now)
+        health = self._judge(backups, count, now)
         self._seen = health.figures
         return Health(health.state, health.reason, health.text, {**self._figures(configured), **health.figures})
 
     def _figures(self, figures: Mapping[str, float]) -> dict[tuple[str, ...], float]:
         return {(name, self._name): value for name, value in figures.items()}
 
-    def _judge(self, backups: list[_Backup], now: float) -> Health:
+    def _judge(self, backups: list[_Backup], count: int, now: float) -> Health:
         come = sorted((each for each in backups if not each.ahead or each.at <= now), key=lambda each: -each.at)
         good = next((each for each in come if not each.fault), None)
         newest = come[0] if come else None
-        figures: dict[str, float] = {"backups": float(len(backups))}
+        figures: dict[str, float] = {"backups": float(count)}
         if newest is not None:
             figures["backup_last_ok"] = float(not newest.fault)
             if newest.size is not None:
@@ -205,22 +209,22 @@ class Backups:
 
     # --- a table ------------------------------------------------------------------------------------------------------
 
-    def _in_table(self, now: float, end: float) -> list[_Backup]:
-        path = self._table
-        assert path is not None  # noqa: S101  # one of the two is there
+    def _in_table(self, path: Path, now: float, end: float) -> tuple[list[_Backup], int]:
+        """The newest rows, and how many there are."""
         if not path.exists():
             raise _LookError("missing", "the file with the table of backups is not there")
 
-        def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+        def ask(connection: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], int]:
             connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
             select = "SELECT timestamp, status, size_bytes FROM backups"
             newest = f"ORDER BY timestamp DESC LIMIT {_ROWS}"
             # The newest, and the newest good ones, where all of those failed.
             good = connection.execute(f"{select} WHERE status = ? {newest}", (self._status,)).fetchall()
-            return connection.execute(f"{select} {newest}").fetchall() + good
+            count = connection.execute("SELECT count(*) FROM backups").fetchone()[0]
+            return connection.execute(f"{select} {newest}").fetchall() + good, count
 
         try:
-            rows = read(path, self._timeout, ask)
+            rows, count = read(path, self._timeout, ask)
         except (OSError, sqlite3.Error) as error:
             # SQLite's text may quote what is in the file.
             name = getattr(error, "sqlite_errorname", type(error).__name__)
@@ -229,7 +233,7 @@ class Backups:
         found = list(self._rows(rows, now))
         if rows and not found:
             raise _LookError("unreadable", "no timestamp of the table of backups is a time")
-        return found
+        return found, count
 
     def _rows(self, rows: Iterable[tuple[Any, ...]], now: float) -> Iterator[_Backup]:
         for row in dict.fromkeys(rows):
