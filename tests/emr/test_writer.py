@@ -176,6 +176,24 @@ def test_who_waits_for_a_locked_store_waits_no_longer_than_told(path: Path, appl
         other.execute("ROLLBACK")
 
 
+def test_a_store_that_cannot_be_used_is_tried_ever_more_seldom(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    path.mkdir()
+    application = Application(path)
+    tried: list[float] = []
+    monkeypatch.setattr(application.run, "beat", lambda: None)
+    monkeypatch.setattr(application.store, "write", lambda batch: tried.append(now[0]))
+    for tick in range(60):
+        now[0] = tick / 2
+        application.said.count("visits_saved")
+        application.writer._tick(urgent=False)
+    assert tried == [0.0, 0.5, 1.5, 3.5, 7.5, 15.5, 25.5]
+    assert application.writer._pending.counters.total() == 60
+    application.writer._tick(urgent=True)
+    assert len(tried) == 8
+
+
 def test_all_that_could_not_be_written_is_written_later(path: Path) -> None:
     path.mkdir()
     application = Application(path).start()
