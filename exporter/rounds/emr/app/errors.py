@@ -255,8 +255,17 @@ def _line(code: CodeType, at: int) -> int:
 def kind_of(error: BaseException) -> str:
     """The kind of an exception: its label, a space, and its full name."""
     kind = type(error)
+    label = type_name(kind)
     try:
-        return f"{names.label(kind.__name__)} {kind.__module__}.{kind.__qualname__}"
+        return f"{label} {kind.__module__}.{kind.__qualname__}"
+    except Exception:
+        return f"{label} {names.OTHER}"
+
+
+def type_name(kind: type[BaseException]) -> str:
+    """The label of a kind of exception."""
+    try:
+        return names.label(kind.__name__)
     except Exception:
         # A metaclass may do anything.
-        return f"{names.OTHER} {names.OTHER}"
+        return names.OTHER

@@ -15,7 +15,7 @@ from rounds.emr.app.aggregate import Aggregate
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.checking import Check
-from rounds.emr.app.errors import Portraits, given, kind_of, look, mark, recall, seen
+from rounds.emr.app.errors import Portraits, given, look, mark, recall, seen, type_name
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
 from rounds.emr.app.lookout import Lookout
@@ -245,7 +245,7 @@ class Monitor:
                 mark(error, sight, fingerprint)
                 self.intake.put((ERROR, at, source, sight, self.scrub.message(error), fingerprint))
         except Exception:
-            self.intake.put((COUNT, "errors_total", (kind_of(error).partition(" ")[0], source), 1))
+            self.intake.put((COUNT, "errors_total", (type_name(type(error)), source), 1))
 
     def message(self, level: object = "info") -> None:
         """Count a message by its level. Its text goes nowhere."""
