@@ -136,6 +136,37 @@ def test_causes_that_go_in_circles_end() -> None:
     assert _causes(hidden) == []
 
 
+_ODD = """
+class Odd(Exception):
+    def fail(self, *_):
+        raise OSError
+
+    __bool__ = __len__ = __hash__ = __eq__ = __str__ = __repr__ = __getattr__ = fail
+
+
+raise Odd from Odd
+"""
+
+
+def test_an_odd_exception_is_a_crash_all_the_same(app: App) -> None:
+    app.run(_ODD)
+    (report,) = app.reported()
+    assert (report["error_type"], report["culprit"]) == ("Odd", "__main__:<module>")
+    assert [cause["error_type"] for cause in report["causes"]] == ["Odd"]
+    assert app.crashes == {("python",): 1}
+    assert app.endings == ["python"]
+
+
+def test_little_is_better_than_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monitoring(tmp_path) as monitor:
+        assert monitor._lookout is not None
+        monkeypatch.delattr(monitor._lookout, "_scrub")
+        crash(monitor, ValueError())
+    (file,) = (tmp_path / "crash_reports").iterdir()
+    report = json.loads(file.read_text())
+    assert (report["error_type"], report["culprit"], report["trace"]) == ("ValueError", "_other", [])
+
+
 def test_actions_are_names() -> None:
     actions = Actions(lambda: 0.0)
     for name in ("open_patient", "patient 17: Ada", None, 7):

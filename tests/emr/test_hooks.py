@@ -560,7 +560,7 @@ def test_a_future_goes_with_who_asked_it(pool: ThreadPoolExecutor, told: Told) -
             made().result()
         assert isinstance(made().exception(), ValueError)
         # No cycle keeps one.
-        assert eventually(lambda: [each() for each in references] == [None, None], within=5)
+        assert eventually(lambda: [each() for each in references] == [None, None])
         assert told.errors == []
     finally:
         gc.enable()

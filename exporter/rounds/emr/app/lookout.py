@@ -16,7 +16,7 @@ from rounds.emr.app import crashes, sentry, spool
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Group, dropped
 from rounds.emr.app.crashes import Actions, Report
-from rounds.emr.app.errors import Portrait, Portraits, look
+from rounds.emr.app.errors import Portrait, Portraits, look, type_name
 from rounds.emr.app.fatal import FatalFile, Signalled
 from rounds.emr.app.rows import add_counter
 from rounds.emr.app.runs import Dead, Fatal
@@ -24,6 +24,7 @@ from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.sending import Sender, Target, allowed
 from rounds.emr.app.store import Store
 from rounds.emr.app.writer import Writer
+from rounds.emr.names import OTHER
 
 #: Seconds that the end of a process waits for the store.
 PATIENCE = 2.0
@@ -138,14 +139,19 @@ class Lookout:
 
     def crash(self, error: BaseException) -> None:
         """An exception that ends the process. It is on the disk when this returns, or as soon as that can be."""
+        try:
+            made = self._report(error)
+        except Exception:
+            # An exception may be as odd as it likes, and memory scarce: better a little than nothing.
+            little = Portrait("0" * 16, type_name(type(error)), OTHER, "")
+            made = crashes.report(self._clock(), "python", little, self._about, pid=os.getpid())
         # Sentry gets it as what ended the process.
-        self._offered[self._portrait(error).fingerprint] = time.monotonic()
+        self._offered[made.fingerprint] = time.monotonic()
         self.error(error, "main")
         writer = self._writer
         if writer is None:
             return
         self._alerts.abandon()
-        made = self._report(error)
         kept = self._keep(made)
 
         def end(store: Store) -> None:
@@ -334,7 +340,9 @@ def _causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     seen = {id(error)}
     while len(found) < _CAUSES:
-        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        cause = error.__cause__
+        if cause is None and not error.__suppress_context__:
+            cause = error.__context__
         if cause is None or id(cause) in seen:
             break
         seen.add(id(cause))
