@@ -374,7 +374,9 @@ def test_a_long_table_is_read_in_parts(store: ExistingStore, tmp_path: Path, mon
     assert watch.look().total("messages_total") == 35
 
 
-def test_another_exporter_with_the_same_ledger(store: ExistingStore, tmp_path: Path) -> None:
+def test_another_exporter_with_the_same_ledger(
+    store: ExistingStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = Watch(store.path, tmp_path), Watch(store.path, tmp_path)
     store.error()
     assert one.look().total("errors_total") == other.look().total("errors_total") == 1
@@ -390,10 +392,10 @@ def test_another_exporter_with_the_same_ledger(store: ExistingStore, tmp_path: P
         other.look()
         return known
 
-    one.collector._known = late.__get__(one.collector)
+    monkeypatch.setattr(one.collector, "_known", late.__get__(one.collector))
     with pytest.raises(CollectorError, match="another exporter"):
         one.look()
-    del one.collector._known  # type: ignore[method-assign]
+    monkeypatch.undo()
     assert one.look().total("errors_total") == 4
 
 
@@ -556,15 +558,15 @@ def test_windows_of_an_hour_and_a_day(store: ExistingStore, tmp_path: Path) -> N
     for minutes in range(1, 13):
         store.timing("llm_response_ms", 5000, at=now - 60 * minutes)
         store.timing("llm_response_ms", 5000, at=now - 60 * minutes - HOUR)
-    keys: dict[str, Any]
-    for keys in ({}, {"time_zone": "America/Sao_Paulo"}):
+    zones: list[dict[str, Any]] = [{}, {"time_zone": "America/Sao_Paulo"}]
+    for keys in zones:
         found = Watch(store.path, tmp_path, **keys).look()
         assert found.one("error_groups") == 3
         assert found.one("health_score_deduction", reason="errors") == 10, "25 errors are more than one an hour"
         assert found.one("health_score_deduction", reason="slow_operations") == 10, "12 operations in the last hour"
         assert found.one("health_score") == 80
-    keys = {"operations": {"slow": {"llm_response": "30s"}}, "score": {"errors_per_hour": 2}}
-    assert Watch(store.path, tmp_path, **keys).look().one("health_score") == 100
+    milder: dict[str, Any] = {"operations": {"slow": {"llm_response": "30s"}}, "score": {"errors_per_hour": 2}}
+    assert Watch(store.path, tmp_path, **milder).look().one("health_score") == 100
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

@@ -105,15 +105,49 @@ def test_another_store_begins_anew_and_one_that_returns_goes_on(store: LibrarySt
 
 
 def test_a_store_that_was_restored_from_an_older_copy(store: LibraryStore, watch: Watch) -> None:
-    store.counter("events_total", "saved", by=10)
+    copy, newer = store.path.with_name("copy.db"), store.path.with_name("newer.db")
+    run = store.run(time.time() - 100)
+    store.counter("events_total", "saved", by=10).counter("crashes_total", "python")
     watch.look()
-    shutil.copy(store.path, store.path.with_name("copy.db"))
+    shutil.copy(store.path, copy)
+    store.sql("UPDATE rounds_run SET heartbeat = ? WHERE id = ?", (time.time(), run))
     store.counter("events_total", "saved", by=5)
+    store.counter("crashes_total", "python")
     watch.look()
-    store.path.with_name("copy.db").replace(store.path)
+    store.path.rename(newer)
+    copy.rename(store.path)
     assert watch.look().counted("events_total") == {"saved": 15}, "counters never fall"
-    store.counter("events_total", "saved", by=2)
-    assert watch.look().counted("events_total") == {"saved": 17}
+    for total in (17, 19, 21):
+        store.counter("events_total", "saved", by=2)
+        assert watch.look().counted("events_total") == {"saved": total}
+    store.counter("crashes_total", "python")
+    assert watch.look().counted("crashes_total") == {"python": 3}, "though it says no more than the newer one did"
+    newer.replace(store.path)
+    assert watch.look().counted("events_total") == {"saved": 21}, "what was counted of it is not counted again"
+    store.counter("events_total", "saved").counter("crashes_total", "python")
+    found = watch.look()
+    assert found.counted("events_total") == {"saved": 22}
+    assert found.counted("crashes_total") == {"python": 4}
+
+
+def test_a_store_that_is_being_made(store: LibraryStore, watch: Watch) -> None:
+    """Without its id nothing is counted, as it would be counted again under its id."""
+    store.counter("events_total", "saved")
+    rows = store.sql("SELECT key, value FROM rounds_store")
+    store.sql("DELETE FROM rounds_store")
+    assert watch.look().counted("events_total") == {}
+    for key, value in rows:
+        store.insert("rounds_store", key=key, value=value)
+    assert watch.look().counted("events_total") == {"saved": 1}
+    store.sql("ALTER TABLE rounds_store RENAME TO away")
+    store.counter("events_total", "saved")
+    found = watch.look()
+    assert found.counted("events_total") == {"saved": 1}
+    assert found.all("schema_problem") == {("no table rounds_store",): 1}
+    store.sql("ALTER TABLE away RENAME TO rounds_store")
+    found = watch.look()
+    assert found.counted("events_total") == {"saved": 2}
+    assert found.one("store_replaced_total") == 0
 
 
 def test_names_become_labels_only_if_they_can_be(store: LibraryStore, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, s
 
 from rounds.emr import marks
 from rounds.emr.marks import Layer, Marks
-from rounds.emr.schema import GAUGES, LOOKS, MARKS, NAMES, NOTICED, SAID, SEEN, TABLES
+from rounds.emr.schema import GAUGES, LOOKS, MARKS, NAMES, NOTICED, SAID, SEEN, STORES, TABLES
 from rounds.errors import CollectorError
 from rounds.ledger.ledger import Ledger
 
@@ -92,6 +92,7 @@ class Knowledge:
         look: of the store as a whole.
         seen: groups of errors and crash reports.
         said: values of the library's counters.
+        stores: newest processes of its stores.
         names: places of names that have series of their own, by kind and name.
         noticed: times, by a metric's name and its label.
         gauges: values and times of an existing store's gauges.
@@ -103,11 +104,12 @@ class Knowledge:
         self.look = Look()
         self.seen = Sheet(SEEN, app)
         self.said = Sheet(SAID, app)
+        self.stores = Sheet(STORES, app)
         self.names = Sheet(NAMES, app)
         self.noticed = Sheet(NOTICED, app)
         self.gauges = Sheet(GAUGES, app)
         self._tables = Sheet(TABLES, app)
-        self._sheets = (self.seen, self.said, self.names, self.noticed, self.gauges, self._tables)
+        self._sheets = (self.seen, self.said, self.stores, self.names, self.noticed, self.gauges, self._tables)
         self._ledger = ledger
         self._kept = self.look
         self._marks: dict[str, Marks] = {}

@@ -1,9 +1,11 @@
 """The library's store: what its counters say more than they said last is new.
 
 Its counters only grow, and are kept with what they count, so nothing depends on how long rows are kept. Each file has
-an id of its own: another one in its place begins at 0, and one that comes back goes on where it was. A file that was
-restored from an older copy of itself says less than before; it goes on from there, and what it counted between the
-restoring and the next look is not known.
+an id of its own: another one in its place begins at 0, and one that comes back goes on where it was.
+
+A store that was restored from an older copy of itself says less than before. It goes on from what it says then; what it
+counted between the restoring and the next look is not known. If the newer one comes back, which is told by the newest
+process that it knew, what was counted of it is not counted again.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ _CLOSED: Mapping[str, Metric] = {
         metrics.CPU,
     )
 }
+#: Newest processes that are looked at.
+_RUNS = 1000
+#: A process that none is, of stores that have none.
+_UNKNOWN = -1
 #: More labels than any counter has.
 _NONE = ("",) * 5
 
@@ -55,45 +61,72 @@ class OwnStore:
         """Count what is new.
 
         Returns:
-            a hash of the store's id.
+            a hash of the store's id; what it was before where the store has none yet.
 
         Raises:
             CollectorError: the store failed; nothing must be kept then.
         """
-        identity = hashed(self._identity())
-        before = self._known.look.store_hash
+        before, store = self._known.look.store_hash, self._identity()
+        if store is None:
+            return before
+        identity = hashed(store)
         self.replaced = before not in (0, identity)
-        grown = self._count(str(identity))
+        grown = self._count(identity)
         if not before:
             self._notice_past()
         else:
             self._notice(grown)
         return identity
 
-    def _identity(self) -> str:
-        """The store's id."""
+    def _identity(self) -> str | None:
+        """The store's id, without which nobody knows what was counted of it."""
         if "rounds_store" not in self._store.layout.own:
-            return "store"
+            return None
         rows = self._store.all("SELECT value FROM rounds_store WHERE key = 'id'")
-        return str(rows[0][0]) if rows else "store"
+        return str(rows[0][0]) if rows else None
 
-    def _count(self, identity: str) -> set[tuple[str, tuple[str, ...]]]:
+    def _count(self, identity: int) -> set[tuple[str, tuple[str, ...]]]:
         """Count; gives counters that have grown."""
         grown: set[tuple[str, tuple[str, ...]]] = set()
         if "rounds_counter" not in self._store.layout.own:
             return grown
         said = self._known.said
+        values: dict[tuple[int], tuple[str, str, float]] = {}
         for name, labels, value in self._store.stream("SELECT name, labels, value FROM rounds_counter"):
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                continue
-            key = (hashed(identity, str(name), str(labels)),)
-            before = said.items.get(key, (0.0,))[0]
-            said.put(key, (float(value),))
-            if value > before:
-                values = _labels(labels)
-                self._grow(str(name), values, value - before)
-                grown.add((str(name), values))
+            if isinstance(value, int | float) and math.isfinite(value):
+                values[(hashed(str(identity), str(name), str(labels)),)] = str(name), str(labels), float(value)
+        returned, diverged = self._compare(identity, values)
+        for key, (name, document, value) in values.items():
+            before, most = said.items.get(key, (0.0, 0.0))
+            said.put(key, (value, most if diverged else value))
+            new = value - (most if returned else before)
+            if new > 0:
+                labels = _labels(document)
+                self._grow(name, labels, new)
+                grown.add((name, labels))
         return grown
+
+    def _compare(self, identity: int, values: Mapping[tuple[int], tuple[str, str, float]]) -> tuple[bool, bool]:
+        """Whether an older copy was in the store's place, and the newest one has come back; whether one is there."""
+        said, stores = self._known.said.items, self._known.stores
+        runs: list[tuple[int, float]] = []
+        if "rounds_run" in self._store.layout.own:
+            sql = f"SELECT id, pid, started, heartbeat FROM rounds_run ORDER BY id DESC LIMIT {_RUNS}"
+            runs = [
+                (hashed(repr(run)), float(heartbeat))
+                for *run, heartbeat in self._store.all(sql)
+                if isinstance(heartbeat, int | float)
+            ]
+        run, beat, newest, newest_beat = stores.items.get((identity,), (0, 0.0, 0, 0.0))
+        returned = newest != 0 and any(each == newest and at >= newest_beat for each, at in runs)
+        returned = returned and all(value >= said.get(key, (0.0, 0.0))[1] for key, (_, _, value) in values.items())
+        if returned:
+            newest, newest_beat = 0, 0.0
+        elif not newest and any(value < said.get(key, (0.0,))[0] for key, (_, _, value) in values.items()):
+            newest, newest_beat = run or _UNKNOWN, beat
+        run, beat = runs[0] if runs else (0, 0.0)
+        stores.put((identity,), (run, beat, newest, newest_beat))
+        return returned, newest != 0
 
     def _grow(self, name: str, labels: tuple[str, ...], by: float) -> None:
         """A counter has grown. What this version does not know, or what makes no sense, is not exported."""

@@ -76,6 +76,22 @@ SAID = Table(
     # A hash of the store's id, the counter's name and its labels.
     Column("counter_hash", BigInteger, primary_key=True, autoincrement=False),
     Column("value", Double, nullable=False),
+    # The same, but for where an older copy of the store was put in its place: what was said before that.
+    Column("most", Double, nullable=False),
+    info=_EXPORTED,
+)
+
+#: The library's stores that were seen, by the newest process that they knew; see :mod:`rounds.emr.own_store`.
+STORES = Table(
+    "emr_stores",
+    _METADATA,
+    Column("app", String(64), primary_key=True),
+    Column("store_hash", BigInteger, primary_key=True, autoincrement=False),
+    Column("run_hash", BigInteger, nullable=False),
+    Column("heartbeat", Double, nullable=False),
+    # The same of the newest state, where an older copy is in its place.
+    Column("newest_run_hash", BigInteger, nullable=False),
+    Column("newest_heartbeat", Double, nullable=False),
     info=_EXPORTED,
 )
 
