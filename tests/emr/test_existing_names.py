@@ -292,14 +292,21 @@ def test_capture_errors_with_a_context(system: MonitoringSystem, counted: Counte
     def six(visit: int) -> int:
         return 1 // visit
 
+    def local_context(*args: Any) -> dict[str, Any]:
+        return bound_context(*args)
+
+    @capturing(local_context)  # type: ignore[untyped-decorator]
+    def seven(visit: int) -> int:
+        return 1 // visit
+
     decorated = capture_errors(six)
-    for function in (one, two, three, decorated, five):
+    for function in (one, two, three, decorated, five, seven):
         assert function(1) == 1
         with pytest.raises(ZeroDivisionError):
             function(0)
     with pytest.raises(ZeroDivisionError):
         asyncio.run(four(0))
-    assert counted("errors_total", "ZeroDivisionError", "captured") == 6
+    assert counted("errors_total", "ZeroDivisionError", "captured") == 7
 
 
 def test_capture_errors_of_a_function_that_takes_functions(system: MonitoringSystem) -> None:
@@ -919,13 +926,13 @@ def test_it_begins_and_ends_in_any_thread(tmp_path: Path) -> None:
 def test_handlers_of_slow_operations(system: MonitoringSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rounds.emr.app.facade.SLOW_SECONDS", 0.01)
     told: list[tuple[str, float]] = []
-    system.performance.add_slow_handler(lambda name, ms: 1 // 0)
-    system.performance.add_slow_handler(lambda name, ms: told.append((name, ms)))
 
     @monitor_all
     def save(seconds: float) -> None:
         time.sleep(seconds)
 
+    system.performance.add_slow_handler(lambda name, ms: 1 // 0)
+    system.performance.add_slow_handler(lambda name, ms: told.append((name, ms)))
     save(0)
     save(0.02)
     with pytest.raises(StopError), system.performance.measure("search"):

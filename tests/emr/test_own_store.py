@@ -130,6 +130,26 @@ def test_a_store_that_was_restored_from_an_older_copy(store: LibraryStore, watch
     assert found.counted("crashes_total") == {"python": 4}
 
 
+def test_a_store_that_is_being_made(store: LibraryStore, watch: Watch) -> None:
+    """Without its id nothing is counted, as it would be counted again under its id."""
+    store.counter("events_total", "saved")
+    rows = store.sql("SELECT key, value FROM rounds_store")
+    store.sql("DELETE FROM rounds_store")
+    assert watch.look().counted("events_total") == {}
+    for key, value in rows:
+        store.insert("rounds_store", key=key, value=value)
+    assert watch.look().counted("events_total") == {"saved": 1}
+    store.sql("ALTER TABLE rounds_store RENAME TO away")
+    store.counter("events_total", "saved")
+    found = watch.look()
+    assert found.counted("events_total") == {"saved": 1}
+    assert found.all("schema_problem") == {("no table rounds_store",): 1}
+    store.sql("ALTER TABLE away RENAME TO rounds_store")
+    found = watch.look()
+    assert found.counted("events_total") == {"saved": 2}
+    assert found.one("store_replaced_total") == 0
+
+
 def test_names_become_labels_only_if_they_can_be(store: LibraryStore, tmp_path: Path) -> None:
     watch = Watch(store.path, tmp_path, events={"max": 3})
     store.operation(PATIENT, 1, "ok").counter("events_total", PATIENT).counter("errors_total", PATIENT, "main")

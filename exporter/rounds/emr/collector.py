@@ -158,11 +158,11 @@ class Collector:
             own = OwnStore(store, findings)
             try:
                 store_hash = own.read()
+                replaced = replaced or own.replaced
             except CollectorError as error:
                 if error.reason != "query":
                     raise
                 failed |= {"rounds_counter"}
-            replaced = replaced or own.replaced
         if replaced:
             findings.tally.count(metrics.REPLACED)
         known.look = replace(known.look, file=store.file, store_hash=store_hash)

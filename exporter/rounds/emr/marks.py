@@ -18,7 +18,7 @@ from rounds.databases.session import Row
 #: Ids in one piece of the marks.
 PIECE = 1024
 #: Files with the same ids that are told apart; of more, the oldest one is forgotten where they overlap.
-LAYERS = 8
+LAYERS = 16
 #: Pieces of one table that are kept, a million rows; of older rows only id and time are known.
 PIECES = 1024
 #: Pieces that are held in memory.

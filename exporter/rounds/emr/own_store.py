@@ -61,13 +61,15 @@ class OwnStore:
         """Count what is new.
 
         Returns:
-            a hash of the store's id.
+            a hash of the store's id; what it was before where the store has none yet.
 
         Raises:
             CollectorError: the store failed; nothing must be kept then.
         """
-        identity = hashed(self._identity())
-        before = self._known.look.store_hash
+        before, store = self._known.look.store_hash, self._identity()
+        if store is None:
+            return before
+        identity = hashed(store)
         self.replaced = before not in (0, identity)
         grown = self._count(identity)
         if not before:
@@ -76,12 +78,12 @@ class OwnStore:
             self._notice(grown)
         return identity
 
-    def _identity(self) -> str:
-        """The store's id."""
+    def _identity(self) -> str | None:
+        """The store's id, without which nobody knows what was counted of it."""
         if "rounds_store" not in self._store.layout.own:
-            return "store"
+            return None
         rows = self._store.all("SELECT value FROM rounds_store WHERE key = 'id'")
-        return str(rows[0][0]) if rows else "store"
+        return str(rows[0][0]) if rows else None
 
     def _count(self, identity: int) -> set[tuple[str, tuple[str, ...]]]:
         """Count; gives counters that have grown."""

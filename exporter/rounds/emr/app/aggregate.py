@@ -49,6 +49,7 @@ class Aggregate:
         self._add: tuple[Callable[..., None], ...] = (
             self._timing,
             self._failure,
+            self._odd_failure,
             self._error,
             self._count,
             self._counted,
@@ -112,9 +113,14 @@ class Aggregate:
         return tally
 
     def _failure(self, batch: Batch, record: Record) -> None:
-        _, begin, end, operation, slow, *error = record
+        _, begin, end, operation, slow, kind, *frames = record
         self._time(batch, begin, end, operation, "error", slow)
-        self._sight(batch, end, *error)
+        self._sight(batch, end, "captured", (kind, frames, (), operation), None, None)
+
+    def _odd_failure(self, batch: Batch, record: Record) -> None:
+        _, begin, end, operation, slow, sight, message = record
+        self._time(batch, begin, end, operation, "error", slow)
+        self._sight(batch, end, "captured", sight, message, None)
 
     def _error(self, batch: Batch, record: Record) -> None:
         self._sight(batch, *record[1:])

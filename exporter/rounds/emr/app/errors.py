@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dis
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import CodeType, TracebackType
@@ -16,10 +16,11 @@ from typing import Any, TypeAlias
 
 from rounds.emr import names
 
-#: What was noted of an error: its kind; code, position and module of each frame, one after the other, outermost first;
-#: the same of the members of an exception group; and what was called, for errors without frames. It holds neither the
-#: error nor its frames, so that nothing of them is kept alive. No class: making an object takes longer than the rest.
-Sight: TypeAlias = tuple[type[BaseException], list[Any], tuple[Any, ...], str]
+#: What was noted of an error: its kind as by :func:`kind_of`; code, position and module of each frame, one after the
+#: other, outermost first; the same of the members of an exception group; and what was called, where no frame is left.
+#: It holds neither the error nor its frames, so that nothing of them is kept alive, and nothing that the collector of
+#: garbage has to look at again and again.
+Sight: TypeAlias = tuple[str, Sequence[Any], tuple[Any, ...], str]
 #: A frame: its code, the instruction it was at, and its module's name if that is a text.
 Frame: TypeAlias = tuple[CodeType, int, Any]
 
@@ -62,8 +63,8 @@ def look(error: BaseException, trace: TracebackType | None, origin: str = "") ->
     else:
         add_innermost(frames, trace)
     if isinstance(error, BaseExceptionGroup):
-        return type(error), frames, tuple(look(each, each.__traceback__) for each in _members(error)), origin
-    return type(error), frames, (), origin
+        return kind_of(error), frames, tuple(look(each, each.__traceback__) for each in _members(error)), origin
+    return kind_of(error), frames, (), origin
 
 
 def add_innermost(frames: list[Any], trace: TracebackType | None) -> None:
@@ -151,11 +152,11 @@ class Portraits:
         kind, _, _, origin = sight
         frames = _relevant(sight)
         culprit = _place(frames[-1]) if frames else names.label(origin)
-        return Portrait(self._fingerprint(sight, frames), type_name(kind), culprit, "\n".join(_trace(frames)))
+        return Portrait(self._fingerprint(sight, frames), kind.partition(" ")[0], culprit, "\n".join(_trace(frames)))
 
     def _fingerprint(self, sight: Sight, frames: list[Frame]) -> str:
         kind, _, members, origin = sight
-        parts = [_qualified(kind)]
+        parts = [kind]
         if not frames:
             parts.append(origin)
         # A recursion's depth is chance: each place of it is one.
@@ -220,7 +221,7 @@ def _words(instruction: dis.Instruction) -> Iterator[str]:
 def _key(sight: Sight) -> tuple[object, ...]:
     kind, frames, members, origin = sight
     # Code is compared by all that it holds, which takes long.
-    return id(kind), origin, *map(id, frames[::3]), *frames[1::3], *map(_key, members)
+    return kind, origin, *map(id, frames[::3]), *frames[1::3], *map(_key, members)
 
 
 def _relevant(sight: Sight) -> list[Frame]:
@@ -251,17 +252,20 @@ def _line(code: CodeType, at: int) -> int:
     return next((line or 0 for start, end, line in code.co_lines() if start <= at < end), 0)
 
 
+def kind_of(error: BaseException) -> str:
+    """The kind of an exception: its label, a space, and its full name."""
+    kind = type(error)
+    label = type_name(kind)
+    try:
+        return f"{label} {kind.__module__}.{kind.__qualname__}"
+    except Exception:
+        return f"{label} {names.OTHER}"
+
+
 def type_name(kind: type[BaseException]) -> str:
     """The label of a kind of exception."""
     try:
         return names.label(kind.__name__)
     except Exception:
         # A metaclass may do anything.
-        return names.OTHER
-
-
-def _qualified(kind: type[BaseException]) -> str:
-    try:
-        return f"{kind.__module__}.{kind.__qualname__}"
-    except Exception:
         return names.OTHER

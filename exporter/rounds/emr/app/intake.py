@@ -12,17 +12,19 @@ Record: TypeAlias = tuple[Any, ...]
 
 #: An operation that ended: begin, end (both of ``perf_counter``), operation, outcome, threshold in seconds or None.
 TIMING = 0
-#: The same with outcome ``error``, and what was raised: begin, end, operation, threshold, then what ERROR has.
+#: The same with outcome ``error``: begin, end, operation, threshold, the error's kind, and its frames one after the
+#: other as in a :data:`rounds.emr.app.errors.Sight`.
 FAILURE = 1
-#: An error: when (of ``perf_counter``), source, :class:`rounds.emr.app.errors.Sight`, message or None, fingerprint
-#: or None.
-ERROR = 2
+#: The same where there is more to say of the error: begin, end, operation, threshold, sight, message or None.
+ODD_FAILURE = 2
+#: An error: when (of ``perf_counter``), source, sight, message or None, fingerprint or None.
+ERROR = 3
 #: A counter's name, its labels, and by how much it grew; by 0 where it is to be known before it grows.
-COUNT = 3
+COUNT = 4
 #: A :class:`rounds.emr.app.instruments.Count`, which may still turn out to be a decorator.
-COUNTED = 4
+COUNTED = 5
 #: A :class:`rounds.emr.app.batch.Alert`.
-ALERT = 5
+ALERT = 6
 
 #: Records that are held at most.
 LIMIT = 20_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import get_ident
 from time import perf_counter
 from types import TracebackType
@@ -11,14 +12,12 @@ from typing import Any, TypeVar
 
 from rounds.emr import names
 from rounds.emr.app.errors import OUTER, SEEN, add_innermost, look, mark, seen
-from rounds.emr.app.intake import FAILURE, TIMING, Intake
+from rounds.emr.app.intake import FAILURE, ODD_FAILURE, TIMING, Intake
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.wrapping import wrap
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: In place of an outcome: an error to capture, and one that more has to be noted of than its frames.
-_CAPTURE, _CAPTURE_ALL = _CAPTURES = ("capture", "capture all")
 #: Kinds of exceptions that an operation remembers.
 _KINDS = 100
 
@@ -26,7 +25,7 @@ _KINDS = 100
 class Watch:
     """Tells the intake of an operation's calls, as quickly as that can be done."""
 
-    __slots__ = ("_capture", "_error_if", "_expected", "_messages", "_name", "_outcomes", "_put", "_slow", "begin")
+    __slots__ = ("_capture", "_error_if", "_expected", "_kinds", "_messages", "_name", "_put", "_slow", "begin")
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class Watch:
         self._expected = expected
         self._error_if = error_if
         self._capture = capture
-        self._outcomes: dict[type[BaseException], str] = {}
+        self._kinds: dict[type[BaseException], str] = {}
         self.begin = perf_counter
 
     def ok(self, begin: float, result: object) -> None:
@@ -62,25 +61,25 @@ class Watch:
     def failed(self, begin: float, error: BaseException) -> None:
         end = perf_counter()
         try:
-            kind = type(error)
-            outcome = self._outcomes.get(kind) or self._learn(kind)
-            if outcome is not _CAPTURE or SEEN in error.__dict__:
-                self._odd(begin, end, error, outcome)
+            kind = self._kinds.get(type(error))
+            if kind is None or SEEN in (marks := error.__dict__):
+                self._odd(begin, end, error)
                 return
             # The first entry is the decorator's.
             trace = error.__traceback__.tb_next  # type: ignore[union-attr]
-            frames: list[Any] = []
+            record: list[Any] = [FAILURE, begin, end, self._name, self._slow, kind]
             for _ in OUTER:
                 if trace is None:
                     break
                 frame = trace.tb_frame
-                frames += frame.f_code, trace.tb_lasti, frame.f_globals["__name__"]
+                record += frame.f_code, trace.tb_lasti, frame.f_globals["__name__"]
                 trace = trace.tb_next
             else:
-                add_innermost(frames, trace)
-            error.__dict__[SEEN] = len(frames) // 3
-            name = self._name
-            self._put((FAILURE, begin, end, name, self._slow, "captured", (kind, frames, (), name), None, None))
+                add_innermost(record, trace)
+            marks[SEEN] = len(record) // 3 - 2
+            # The collector of garbage forgets a tuple of such things, but never a list: many of them would make it go
+            # through all that the application has.
+            self._put(tuple(record))
         except Exception:
             # Something about the exception is odd.
             self.left(begin, end, error)
@@ -88,38 +87,34 @@ class Watch:
     def left(self, begin: float, end: float, error: BaseException) -> None:
         """A block that has no decorator raised this, or a function something out of the ordinary."""
         try:
-            self._odd(begin, end, error, self._outcome(type(error)))
+            self._odd(begin, end, error)
         except Exception:
             self._put((TIMING, begin, end, self._name, "error", self._slow))
 
-    def _odd(self, begin: float, end: float, error: BaseException, outcome: str) -> None:
-        if outcome in _CAPTURES:
-            outcome = "error"
-            if not seen(error):
-                sight = look(error, error.__traceback__, self._name)
-                mark(error, sight)
-                message = None if self._messages is None else self._messages(error)
-                self._put((FAILURE, begin, end, self._name, self._slow, "captured", sight, message, None))
-                return
+    def _odd(self, begin: float, end: float, error: BaseException) -> None:
+        outcome = "error"
+        if not isinstance(error, Exception):
+            # It ends a program, a task or a generator on purpose.
+            outcome = "cancelled"
+        elif isinstance(error, StopIteration | StopAsyncIteration):
+            # The end of an iterator that is written as a class.
+            outcome = "ok"
+        elif self._capture and not isinstance(error, self._expected) and not seen(error):
+            sight = look(error, error.__traceback__, self._name)
+            mark(error, sight)
+            self._learn(error, sight[0])
+            message = None if self._messages is None else self._messages(error)
+            self._put((ODD_FAILURE, begin, end, self._name, self._slow, sight, message))
+            return
         self._put((TIMING, begin, end, self._name, outcome, self._slow))
 
-    def _learn(self, kind: type[BaseException]) -> str:
-        if len(self._outcomes) >= _KINDS:
-            self._outcomes.clear()
-        outcome = self._outcomes[kind] = self._outcome(kind)
-        return outcome
-
-    def _outcome(self, kind: type[BaseException]) -> str:
-        """What an operation comes to that raises this."""
-        if not issubclass(kind, Exception):
-            # It ends a program, a task or a generator on purpose.
-            return "cancelled"
-        if issubclass(kind, StopIteration | StopAsyncIteration):
-            # The end of an iterator that is written as a class.
-            return "ok"
-        if not self._capture or issubclass(kind, self._expected):
-            return "error"
-        return _CAPTURE_ALL if self._messages is not None or issubclass(kind, BaseExceptionGroup) else _CAPTURE
+    def _learn(self, error: Exception, kind: str) -> None:
+        """Take the quick way with the next ones, unless more has to be noted of them than their frames."""
+        if self._messages is None and not isinstance(error, BaseExceptionGroup):
+            if len(self._kinds) >= _KINDS:
+                self._kinds.clear()
+            with suppress(Exception):
+                self._kinds[type(error)] = kind
 
     def ended(self, begin: float, outcome: str) -> None:
         """A block ended, and said itself what it came to."""
