@@ -18,7 +18,7 @@ from rounds.emr.moments import moment
 from rounds.errors import CollectorError
 from rounds.ledger.settings import State
 from rounds.metrics import Histogram
-from support.emr import ExistingStore, local, utc
+from support.emr import ExistingStore, LibraryStore, local, utc
 from support.emr_looking import Watch
 
 HOUR, DAY = 3600, 86_400
@@ -411,12 +411,16 @@ def test_a_ledger_on_a_server(store: ExistingStore, tmp_path: Path, kind: str, r
     store.put_all("errors", [{"at": time.time() - n} for n in range(3000)])
     store.gauge("memory_usage_mb", 5)
     store.crash()
+    own = LibraryStore(store.path).counter("events_total", "saved")
+    own.run()
     assert watch.look().total("errors_total") == 3000
+    own.counter("events_total", "saved")
     refill(store, 2000)
     watch.configure()
     found = watch.look()
     assert found.total("errors_total") == 5000
     assert found.one("gauge", name="memory_usage_mb") == 5
+    assert found.counted("events_total") == {"saved": 2}
     watch.configure()
     assert watch.look().counted("errors_total") == {("ValueError", "captured"): 5000}
     watch.ledger.close()

@@ -130,6 +130,19 @@ def test_a_store_that_was_restored_from_an_older_copy(store: LibraryStore, watch
     assert found.counted("crashes_total") == {"python": 4}
 
 
+def test_many_stores_after_each_other(store: LibraryStore, watch: Watch) -> None:
+    for number in range(20):
+        store.path.unlink()
+        store = LibraryStore(store.path)
+        store.counter("events_total", "saved").counter("messages_total", "info")
+        assert watch.look().counted("events_total") == {"saved": number + 1}
+    with watch.ledger.reading() as connection:
+        for table, rows in (("emr_stores", 16), ("emr_said", 32)):
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() == rows
+    watch.configure()
+    assert watch.look().counted("events_total") == {"saved": 20}
+
+
 def test_a_store_that_is_being_made(store: LibraryStore, watch: Watch) -> None:
     """Without its id nothing is counted, as it would be counted again under its id."""
     store.counter("events_total", "saved")

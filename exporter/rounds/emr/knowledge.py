@@ -51,13 +51,23 @@ class Sheet:
             self.items[key] = values
             self._changed[key] = None
 
+    def drop(self, key: Key) -> None:
+        """Nothing is under a key any more."""
+        if self.items.pop(key, None) is not None:
+            self._changed[key] = None
+
     def save(self, connection: Connection) -> None:
         """Keep what changed, in a writing transaction."""
         names = [column.name for column in (*self._keys, *self._values)]
         for some in chunks(list(self._changed), _AT_A_TIME):
             connection.execute(delete(self._table).where(self._table.c.app == self._app, tuple_(*self._keys).in_(some)))
-            rows = [dict(zip(names, (*key, *self.items[key]), strict=True), app=self._app) for key in some]
-            connection.execute(insert(self._table), rows)
+            rows = [
+                dict(zip(names, (*key, *self.items[key]), strict=True), app=self._app)
+                for key in some
+                if key in self.items
+            ]
+            if rows:
+                connection.execute(insert(self._table), rows)
         self._changed.clear()
 
 

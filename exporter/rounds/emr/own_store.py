@@ -34,6 +34,8 @@ _CLOSED: Mapping[str, Metric] = {
         metrics.CPU,
     )
 }
+#: Stores that are remembered.
+_STORES = 16
 #: Newest processes that are looked at.
 _RUNS = 1000
 #: A process that none is, of stores that have none.
@@ -71,6 +73,8 @@ class OwnStore:
             return before
         identity = hashed(store)
         self.replaced = before not in (0, identity)
+        if identity != before:
+            self._remember(identity)
         grown = self._count(identity)
         if not before:
             self._notice_past()
@@ -85,16 +89,27 @@ class OwnStore:
         rows = self._store.all("SELECT value FROM rounds_store WHERE key = 'id'")
         return str(rows[0][0]) if rows else None
 
+    def _remember(self, identity: int) -> None:
+        """A store is in the place, new or again; of many, that which came longest ago is forgotten."""
+        stores, said = self._known.stores, self._known.said
+        _, *rest = stores.items.get((identity,), (0, 0, 0.0, 0, 0.0))
+        stores.put((identity,), (self._known.version, *rest))
+        if len(stores.items) > _STORES:
+            (oldest,) = min(stores.items.keys() - {(identity,)}, key=lambda key: stores.items[key][0])
+            stores.drop((oldest,))
+            for key in [key for key in said.items if key[0] == oldest]:
+                said.drop(key)
+
     def _count(self, identity: int) -> set[tuple[str, tuple[str, ...]]]:
         """Count; gives counters that have grown."""
         grown: set[tuple[str, tuple[str, ...]]] = set()
         if "rounds_counter" not in self._store.layout.own:
             return grown
         said = self._known.said
-        values: dict[tuple[int], tuple[str, str, float]] = {}
+        values: dict[tuple[int, int], tuple[str, str, float]] = {}
         for name, labels, value in self._store.stream("SELECT name, labels, value FROM rounds_counter"):
             if isinstance(value, int | float) and math.isfinite(value):
-                values[(hashed(str(identity), str(name), str(labels)),)] = str(name), str(labels), float(value)
+                values[identity, hashed(str(name), str(labels))] = str(name), str(labels), float(value)
         returned, diverged = self._compare(identity, values)
         for key, (name, document, value) in values.items():
             before, most = said.items.get(key, (0.0, 0.0))
@@ -106,7 +121,7 @@ class OwnStore:
                 grown.add((name, labels))
         return grown
 
-    def _compare(self, identity: int, values: Mapping[tuple[int], tuple[str, str, float]]) -> tuple[bool, bool]:
+    def _compare(self, identity: int, values: Mapping[tuple[int, int], tuple[str, str, float]]) -> tuple[bool, bool]:
         """Whether an older copy was in the store's place, and the newest one has come back; whether one is there."""
         said, stores = self._known.said.items, self._known.stores
         runs: list[tuple[int, float]] = []
@@ -117,7 +132,7 @@ class OwnStore:
                 for *run, heartbeat in self._store.all(sql)
                 if isinstance(heartbeat, int | float)
             ]
-        run, beat, newest, newest_beat = stores.items.get((identity,), (0, 0.0, 0, 0.0))
+        since, run, beat, newest, newest_beat = stores.items[(identity,)]
         returned = newest != 0 and any(each == newest and at >= newest_beat for each, at in runs)
         returned = returned and all(value >= said.get(key, (0.0, 0.0))[1] for key, (_, _, value) in values.items())
         if returned:
@@ -125,7 +140,7 @@ class OwnStore:
         elif not newest and any(value < said.get(key, (0.0,))[0] for key, (_, _, value) in values.items()):
             newest, newest_beat = run or _UNKNOWN, beat
         run, beat = runs[0] if runs else (0, 0.0)
-        stores.put((identity,), (run, beat, newest, newest_beat))
+        stores.put((identity,), (since, run, beat, newest, newest_beat))
         return returned, newest != 0
 
     def _grow(self, name: str, labels: tuple[str, ...], by: float) -> None:

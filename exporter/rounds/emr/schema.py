@@ -73,7 +73,8 @@ SAID = Table(
     "emr_said",
     _METADATA,
     Column("app", String(64), primary_key=True),
-    # A hash of the store's id, the counter's name and its labels.
+    Column("store_hash", BigInteger, primary_key=True, autoincrement=False),
+    # A hash of the counter's name and its labels.
     Column("counter_hash", BigInteger, primary_key=True, autoincrement=False),
     Column("value", Double, nullable=False),
     # The same, but for where an older copy of the store was put in its place: what was said before that.
@@ -87,6 +88,8 @@ STORES = Table(
     _METADATA,
     Column("app", String(64), primary_key=True),
     Column("store_hash", BigInteger, primary_key=True, autoincrement=False),
+    # The number of the look at which it was first found in its place: the oldest are forgotten.
+    Column("since", BigInteger, nullable=False),
     Column("run_hash", BigInteger, nullable=False),
     Column("heartbeat", Double, nullable=False),
     # The same of the newest state, where an older copy is in its place.
