@@ -65,6 +65,7 @@ bench: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## measure against named peers; nothi
 	PYTHONPATH=tests $(BIN)/python bench/apr_reading.py
 	PYTHONPATH=tests $(BIN)/python bench/syncs.py
 	$(BIN)/python bench/syncs_writing.py
+	$(BIN)/python bench/emr.py
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
 	$(BIN)/rounds metrics --format markdown > docs/metrics.md

@@ -643,7 +643,7 @@ def render(
             .enable(True)
             .icon_color(DOWN)
             .expr(f'ALERTS{{alertstate="firing",{alerts}}}')
-            .title_format("{{alertname}} {{check}}{{table}}{{organization}}{{collector}}{{source}}")
+            .title_format("{{alertname}} {{check}}{{table}}{{organization}}{{collector}}{{source}} {{app}}")
             .text_format("{{severity}}")
             .tag_keys("alertname,severity")
             .step("30s")

@@ -86,3 +86,32 @@ def sync_ratio() -> float:
 def sync_ratio_window() -> str:
     """Over how long that part is taken."""
     return _found("sync:rounds_sync_runs_judged:increase6h", r"\[(\w+)\]")[0]
+
+
+def emr_error_ratio() -> float:
+    """The part of an operation's calls that may fail."""
+    return float(_found("EmrErrorRatioHigh", r":ratio\w+\[\w+\]\) > ([\d.]+)")[0])
+
+
+def emr_window() -> str:
+    """Over how long that part, and how long operations take, is taken."""
+    (window,) = {
+        *_found("app:rounds_emr_operations_failed:ratio5m", r"\[(\w+)\]"),
+        *_found("app:rounds_emr_operation_duration_seconds:p95_5m", r"\[(\w+)\]"),
+    }
+    return window
+
+
+def emr_memory() -> float:
+    """The part of the memory that must be left."""
+    return float(_found("EmrMemoryLow", r"< ([\d.]+)")[0])
+
+
+def emr_disk() -> float:
+    """The part of the disk that must be left, where it gets less."""
+    return float(_found("EmrDiskWillFill", r"_size_bytes\[\w+\]\) < ([\d.]+)")[0])
+
+
+def emr_backup_slack() -> int:
+    """Seconds for which a backup may be older than configured."""
+    return int(_found("EmrBackupStale", r"max_age_seconds\[\w+\]\) \+ (\d+)")[0])

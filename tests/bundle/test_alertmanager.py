@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from bundle.rules import ROOT, alerts
+from rounds.emr.names import SEVERITIES
 from support.binaries import require_binary
 
 FOLDER = ROOT / "alertmanager"
@@ -120,17 +121,27 @@ def test_amtool_routes_alike(amtool: Path, config: Path, case: dict[str, Any]) -
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: str(rule.name))
 def test_every_alert_goes_by_its_severity(amtool: Path, config: Path, rule: Any) -> None:
-    labels = [f"alertname={rule.name}", *(f"{name}={value}" for name, value in rule.body["labels"].items())]
-    receiver = "event" if "kind" in rule.body["labels"] else rule.body["labels"]["severity"]
-    receiver = "deadman" if rule.name == "Watchdog" else receiver
-    done = run(amtool, "config", "routes", "test", f"--config.file={config}", f"--verify.receivers={receiver}", *labels)
-    assert done.returncode == 0, done.stdout + done.stderr
+    own = rule.body["labels"]
+    # What an application says itself has the severity that it says.
+    for severity in [own["severity"]] if "severity" in own else SEVERITIES:
+        labels = [f"{name}={value}" for name, value in {"alertname": rule.name, "severity": severity, **own}.items()]
+        receiver = "event" if "kind" in own else severity
+        receiver = "deadman" if rule.name == "Watchdog" else receiver
+        verify = f"--verify.receivers={receiver}"
+        done = run(amtool, "config", "routes", "test", f"--config.file={config}", verify, *labels)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_cooldowns_and_groups() -> None:
     tree = yaml.safe_load((FOLDER / "alertmanager.yml").read_text(encoding="utf-8"))
     found: dict[str, str] = {}
-    groups = {"Watchdog": ["alertname"], "TableRowsDeleted": ["..."], "SyncMassDeletion": ["alertname", "sync"]}
+    groups = {
+        "Watchdog": ["alertname"],
+        **{name: ["..."] for name in ("TableRowsDeleted", "EmrCrashed", "EmrUncleanShutdown")},
+        "SyncMassDeletion": ["alertname", "sync"],
+        **{name: ["alertname", "app", "severity"] for name in ("EmrAppAlert", "EmrNewErrorGroup")},
+    }
+    others = ["alertname", "check", "table", "changed_at", "sync", "app"]
 
     def walk(route: dict[str, Any], inherited: dict[str, Any]) -> None:
         merged = {**inherited, **{key: value for key, value in route.items() if key != "routes"}}
@@ -138,7 +149,7 @@ def test_cooldowns_and_groups() -> None:
             if matcher.startswith("alertname"):
                 for name in matcher.partition('"')[2].rstrip('"').split("|"):
                     found[name] = merged["repeat_interval"]
-                    assert merged["group_by"] == groups.get(name, ["alertname", "check", "table", "changed_at", "sync"])
+                    assert merged["group_by"] == groups.get(name, others)
         for child in route.get("routes", ()):
             walk(child, merged)
 
@@ -158,6 +169,9 @@ def test_cooldowns_and_groups() -> None:
         "TableRowsDeleted": "24h",
         "SyncSchemaProblem": "24h",
         "SyncMassDeletion": "24h",
+        **dict.fromkeys(("EmrCrashed", "EmrUncleanShutdown", "EmrAppAlert", "EmrNewErrorGroup"), "24h"),
+        "EmrStoreCorrupt": "4h",
+        **dict.fromkeys(("EmrBackupStale", "EmrBackupMissing", "EmrModelMissing"), "24h"),
         "Watchdog": "1m",
     }
 
@@ -174,6 +188,18 @@ def test_organisations_that_fail_one_after_another_give_few_messages() -> None:
     # An event is over after 5 minutes, and a group tells nothing that is over.
     deletion = next(each for each in routes["event"]["routes"] if "SyncMassDeletion" in each["matchers"][0])
     assert deletion["group_interval"] == "1m"
+
+
+def test_an_application_that_raises_alerts_all_the_time_gives_few_messages_and_none_is_over_before_it_is_told() -> None:
+    tree = yaml.safe_load((FOLDER / "alertmanager.yml").read_text(encoding="utf-8"))
+    events = next(each for each in tree["route"]["routes"] if each["receiver"] == "event")
+    assert events["group_wait"] == "0s"
+    critical, others = (each for each in events["routes"] if "EmrAppAlert" in each["matchers"][0])
+    assert 'severity="critical"' in critical["matchers"]
+    for route, minutes in ((critical, 1), (others, 4)):
+        assert "group_wait" not in route
+        assert route["group_interval"] == f"{minutes}m"
+        assert minutes < 5, "an event lasts 5 minutes, and a group tells nothing that is over"
 
 
 def test_an_event_is_told_at_once_and_alone_and_by_mail_too() -> None:

@@ -12,10 +12,13 @@ import yaml
 
 from bundle.promql import known_metrics, selectors, unknown_metrics
 from bundle.rules import ROOT, RULE_TESTS, Rule, alerts, all_rules
+from rounds.domains import all_domains
+from rounds.emr.names import SEVERITIES as SEVERITIES_OF_APPS
+from rounds.exporter import catalogue
 
 SEVERITIES = {"critical", "error", "warning", "info"}
 ANNOTATIONS = {"summary", "resolved_summary", "description", "runbook_url", "dashboard_url"}
-COMPONENTS = {"services", "tables", "apr", "syncs", "exporter"}
+COMPONENTS = {"services", "tables", "apr", "syncs", "emr", "exporter"}
 SCRAPE_INTERVAL = 5
 RUNBOOK_SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
@@ -26,7 +29,13 @@ EVENTS = {
     "TableBaselineLost",
     "TableSchemaChanged",
     "SyncMassDeletion",
+    "EmrNewErrorGroup",
+    "EmrCrashed",
+    "EmrUncleanShutdown",
+    "EmrAppAlert",
 }
+#: Alerts whose severity is a label of the series: whoever raised them said it, a word of the closed set.
+SEVERITY_OF_SERIES = {"EmrAppAlert": "rounds_emr_last_alert_timestamp_seconds"}
 #: Labels besides those that say what an alert is about.
 OWN_LABELS = {
     **dict.fromkeys(("TableRowsInserted", "TableRowsDeleted", "TableRowsModified"), ("change", "changed_at")),
@@ -50,6 +59,26 @@ OWN_LABELS = {
     **dict.fromkeys(("SyncAuthFailed", "SyncSuccessRatioLow"), ("sync", "operation")),
     "SyncRunOrphaned": ("sync",),
     "SyncSchemaProblem": ("sync", "problem"),
+    **dict.fromkeys(
+        (
+            "EmrCheckUnhealthy",
+            "EmrCheckDegraded",
+            "EmrCheckStale",
+            "EmrCrashLoop",
+            "EmrDiskWillFill",
+            "EmrMemoryLow",
+            "EmrNewErrorGroup",
+            "EmrStoreCorrupt",
+            "EmrTelemetryLost",
+            "EmrUncleanShutdown",
+        ),
+        ("app",),
+    ),
+    **dict.fromkeys(("EmrErrorRatioHigh", "EmrOperationSlow"), ("app", "operation")),
+    "EmrCrashed": ("app", "crash", "changed_at"),
+    "EmrAppAlert": ("app", "severity"),
+    **dict.fromkeys(("EmrBackupStale", "EmrBackupMissing"), ("app", "backup")),
+    "EmrModelMissing": ("app", "model"),
 }
 
 ALL = list(all_rules())
@@ -73,7 +102,10 @@ def test_metrics_are_found_in_every_part_of_an_expression() -> None:
 @pytest.mark.parametrize("rule", ALERTS, ids=name_of)
 def test_an_alert_has_its_labels_and_annotations(rule: Rule) -> None:
     labels, annotations = rule.body["labels"], rule.body["annotations"]
-    assert labels["severity"] in SEVERITIES
+    if rule.name in SEVERITY_OF_SERIES:
+        assert "severity" not in labels, "it would be put in the place of the series'"
+    else:
+        assert labels["severity"] in SEVERITIES
     assert labels["component"] in COMPONENTS
     assert rule.file.stem == labels["component"]
     assert set(annotations) == ANNOTATIONS
@@ -83,6 +115,17 @@ def test_an_alert_has_its_labels_and_annotations(rule: Rule) -> None:
         text.rstrip().endswith((".", "!")) for text in (annotations["summary"], annotations["resolved_summary"])
     )
     assert annotations["description"].rstrip().endswith(".")
+
+
+def test_a_severity_of_a_series_reaches_the_alert() -> None:
+    """Without one the alert would go to nobody who waits for its severity."""
+    metrics = {metric.name: metric for metric in catalogue(all_domains())}
+    for name, series in SEVERITY_OF_SERIES.items():
+        rule = next(each for each in ALERTS if each.name == name)
+        assert {each.name for each in selectors(promql_parser.parse(rule.expr))} == {series}
+        assert dict(metrics[series].values).get("severity", SEVERITIES_OF_APPS) == SEVERITIES_OF_APPS
+        assert set(SEVERITIES_OF_APPS) == SEVERITIES
+        assert not re.search(r"\bby\b|without \([^)]*severity", rule.expr)
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=name_of)
@@ -137,6 +180,7 @@ def test_events_are_told_as_such_and_survive_a_restart() -> None:
         if rule.name in EVENTS:
             assert "for" not in rule.body
             assert "increase(" not in rule.expr
+            assert "changed_at" in rule.expr or rule.name in {"TableBaselineLost", "TableSchemaChanged"}
             for line in rule.expr.splitlines():
                 assert "rounds_" not in line or "last_over_time(" in line, rule.name
 
@@ -192,6 +236,20 @@ def test_rules_on_syncs_repeat_no_configured_limit() -> None:
             assert found == limits.get(rule.name, []), rule.name
 
 
+def test_rules_on_applications_repeat_no_configured_limit_and_use_no_score() -> None:
+    limits = {
+        "EmrOperationSlow": ["rounds_emr_operation_slow_threshold_seconds"],
+        "EmrCheckStale": ["rounds_emr_health_interval_seconds"] * 2,
+        "EmrBackupStale": ["rounds_emr_backup_max_age_seconds"],
+        "EmrBackupMissing": ["rounds_emr_backup_max_age_seconds"],
+    }
+    for rule in ALL:
+        if rule.file.stem == "emr":
+            found = re.findall(r"rounds_emr_\w+_(?:threshold|interval|max_age)_seconds", rule.expr)
+            assert found == limits.get(rule.name, []), rule.name
+            assert "rounds_emr_health_score" not in str(rule.body), rule.name
+
+
 def test_what_ends_with_a_run_is_not_bridged_alone() -> None:
     """The bridge would hold an alert up for 15 minutes after the run has ended."""
     for rule in ALERTS:
@@ -230,7 +288,7 @@ def test_no_name_is_given_twice() -> None:
 def test_recorded_series_are_named_by_level_metric_and_operation() -> None:
     for rule in ALL:
         if not rule.is_alert:
-            assert re.fullmatch(r"(check|table|apr|sync|rounds):[a-z_]+:[a-z0-9_]+", rule.name), rule.name
+            assert re.fullmatch(r"(check|table|apr|sync|app|rounds):[a-z_]+:[a-z0-9_]+", rule.name), rule.name
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=name_of)

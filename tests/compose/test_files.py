@@ -16,9 +16,10 @@ import yaml
 from rounds.apr.config import AprSection
 from rounds.config import load_config
 from rounds.demo import clinic_writer, pipeline_writer
-from rounds.demo.bundle import PIPELINE, SYNCS
+from rounds.demo.bundle import PIPELINE, SYNCS, watched_app
 from rounds.demo.writer import WAREHOUSE
 from rounds.domains import all_domains
+from rounds.emr.config import App
 from rounds.fields import parse_duration
 from rounds.syncs.config import Sync
 from support.compose import BASE, DEMO, PORTS, ROOT, Stack, require_compose
@@ -28,6 +29,7 @@ FILES = {name: yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for nam
 DEFINED = [(file, name) for file, tree in FILES.items() for name in tree["services"]]
 #: Without those that only change a service of the base.
 WHOLE = [(file, name) for file, name in DEFINED if "image" in FILES[file]["services"][name]]
+VOLUMES = [volume for tree in FILES.values() for volume in tree["volumes"]]
 #: By the image that is made.
 DOCKERFILES = {
     image: (ROOT / "exporter" / name).read_text(encoding="utf-8")
@@ -67,7 +69,7 @@ def test_the_services_are_those() -> None:
         *("alertmanager-config", "grafana-password"),
     }
     assert {name for file, name in WHOLE if file == DEMO} == {
-        *("demo-services", "demo-tables", "demo-pipeline", "demo-syncs"),
+        *("demo-services", "demo-tables", "demo-pipeline", "demo-syncs", "demo-emr"),
         *("fakesnow", "mariadb", "postgres", "slack", "mailpit"),
     }
 
@@ -150,6 +152,15 @@ def test_the_demos_configuration_goes_with_the_default_one() -> None:
     assert log.host in FILES[DEMO]["services"]
     assert log.database == service(DEMO, log.host)["environment"]["POSTGRES_DB"] == clinic_writer.DATABASE
     assert sync == Sync.model_validate({"source": sync.source, **SYNCS})
+    (app,) = config.emr
+    store, models = config.sources[app.source].path, urlsplit(app.checks.llm.url)
+    assert f"--file={store}" in service(DEMO, "demo-emr")["command"]
+    assert f"--models=0.0.0.0:{models.port}" in service(DEMO, "demo-emr")["command"]
+    assert models.hostname == "demo-emr"
+    assert app == App.model_validate({"source": app.source, **watched_app(store.parent, models.netloc)})
+    for name in ("demo-emr", "exporter"):
+        (mount,) = (each for each in service(DEMO, name)["volumes"] if each["type"] == "volume")
+        assert (mount["target"], mount.get("read_only", False)) == (str(store.parent), name == "exporter")
     # All else is the image's.
     own = re.findall(r"^CMD (.*)$", DOCKERFILES["rounds-exporter"], re.MULTILINE)[0]
     assert [flag for flag in command if flag != "--config.file=/etc/rounds/demo.yml"] == json.loads(own)
@@ -278,7 +289,7 @@ def test_what_else_grafana_shows_is_chosen_by_one_variable(name: str) -> None:
 def test_mounts(file: str, name: str) -> None:
     for mount in service(file, name).get("volumes", []):
         if mount["type"] == "volume":
-            assert mount["source"] in FILES[BASE]["volumes"]
+            assert mount["source"] in VOLUMES
             continue
         assert mount["type"] == "bind"
         assert mount["read_only"] is True
@@ -289,7 +300,7 @@ def test_mounts(file: str, name: str) -> None:
 
 
 def test_every_volume_is_used_and_written_by_one_service() -> None:
-    writers: dict[str, list[str]] = {volume: [] for volume in FILES[BASE]["volumes"]}
+    writers: dict[str, list[str]] = {volume: [] for volume in VOLUMES}
     for file, name in DEFINED:
         for mount in service(file, name).get("volumes", []):
             if mount["type"] == "volume" and not mount.get("read_only"):

@@ -5,6 +5,7 @@ They need ``docker compose``, an engine that answers, and the images, or stand-i
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import os
@@ -214,6 +215,16 @@ def test_changes_of_a_table_reach_both_catchers(demo: Stack) -> None:
     assert ["241", "242"] in [json.loads(line)["keys"] for line in listing.splitlines()]
 
 
+def test_a_desktop_program_is_followed_through_a_volume_that_is_only_read(demo: Stack) -> None:
+    wait_for("it runs", lambda: demo.query('rounds_emr_app_running{app="docassist"} == 1'), 60)
+    for check in ("database", "llm", "disk", "memory", "backup"):
+        state = f'rounds_emr_health_state{{check="{check}",state!="unknown"}} == 1'
+        wait_for(f"{check} is checked", functools.partial(demo.query, state), 60)
+    crash = 'rounds_emr_crashes_total{kind="python"} > 0'
+    wait_for("a crash is counted", lambda: demo.query(crash), 180)
+    assert demo.query('rounds_collector_success{collector="emr/docassist"} == 1')
+
+
 def test_dashboards_are_shown_without_a_password_in_the_demo(demo: Stack, checkout: Path) -> None:
     found = demo.get("GRAFANA_PORT", "/api/search?type=dash-db")
     assert {each["uid"] for each in found} == dashboards(checkout)
@@ -244,6 +255,7 @@ MISSING: dict[str, Callable[[Stack], object]] = {
     "fakesnow": lambda demo: demo.query('rounds_collector_success{collector="tables/patients"} == 0'),
     # A table that nobody changes is no fault.
     "demo-tables": lambda demo: demo.states()["demo-tables"] == "exited",
+    "demo-emr": lambda demo: demo.query('rounds_emr_health_state{check="llm",state="unhealthy"} == 1'),
     "slack": lambda demo: failed(demo, "slack"),
     "mailpit": lambda demo: failed(demo, "email"),
 }

@@ -63,7 +63,8 @@ LIBRARY += [PACKAGE / "emr" / name for name in ("__init__.py", "names.py", "layo
 def test_the_library_of_emr_needs_the_standard_library_alone(file: Path) -> None:
     allowed = sys.stdlib_module_names | LIBRARY_MAY_IMPORT
     own = ("emr.app", "emr.health", "emr.report", "emr.names", "emr.layout")
-    assert not [name for name in imports(file) if not name.startswith(own)]
+    # The package itself is one of these modules, and loads none of its own before it is asked for.
+    assert not [name for name in imports(file) if not name.startswith(own) and name != "emr"]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             assert not {alias.name.split(".")[0] for alias in node.names} - allowed

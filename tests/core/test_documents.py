@@ -138,7 +138,8 @@ def test_the_default_configuration_is_the_nine_checks_of_the_system_it_replaces(
 def test_the_schema_is_json_schema_and_knows_every_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config-schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert set(schema["properties"]) == {"apr", "max_series", "sources", "state", "tables", "services", "syncs"}
+    sections = {"apr", "emr", "services", "syncs", "tables"}
+    assert set(schema["properties"]) == {"max_series", "sources", "state"} | sections
     assert schema["additionalProperties"] is False
 
 

@@ -20,6 +20,14 @@ services:
       url: http://127.0.0.1/health
 """
 
+APP = """\
+sources:
+  app: {kind: sqlite, path: monitoring.db}
+emr:
+  - name: a
+    source: app
+"""
+
 #: Name: (text, line, path, message). `SECRET` stands for a secret, `FOLDER` for the folder of the file.
 BROKEN: dict[str, tuple[str, int, str, str]] = {
     "unknown section": ("servces: {}\n", 1, "servces", "unknown key; did you mean 'services'?"),
@@ -217,6 +225,31 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
         4,
         "syncs[0].api",
         "needs organizations.only",
+    ),
+    "application in another database": (
+        "sources:\n  a: {kind: mariadb, host: x, user: u, database: d}\nemr:\n  - {name: a, source: a}\n",
+        4,
+        "emr[0].source",
+        "is of kind mariadb; it should be sqlite",
+    ),
+    "application twice": (
+        APP + "  - {name: a, source: app}\n",
+        6,
+        "emr[1].name",
+        "is the name of another one",
+    ),
+    "backups nowhere": (APP + "    checks:\n      backup: {max_age: 1d}\n", 7, "emr[0].checks.backup", "one of folder"),
+    "mistake in one backup of several": (
+        APP + "    checks:\n      backup:\n        - {folder: x}\n        - {folder: y, name: y, max_ag: 1d}\n",
+        9,
+        "emr[0].checks.backup[1].max_ag",
+        "did you mean 'max_age'?",
+    ),
+    "generation without a model": (
+        APP + "    checks: {llm: {generate_every: 5m}}\n",
+        6,
+        "emr[0].checks.llm.generate_every",
+        "needs model",
     ),
     "source without a way in": (
         "sources:\n  wh: {kind: snowflake, account: a, user: u}\n",

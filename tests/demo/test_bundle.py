@@ -14,19 +14,28 @@ from rounds.apr.config import AprSection
 from rounds.config import load_config
 from rounds.demo import bundle, warehouse
 from rounds.demo.certificate import make_certificate
+from rounds.demo.desk_room import Clinic
 from rounds.demo.scaling import TIMES, Scale
 from rounds.demo.synthetic import Service, make_services
+from rounds.emr.config import EmrSection
 from rounds.services.config import ServicesSection
 from rounds.syncs.config import SyncsSection
 from rounds.tables.config import TablesSection
 from support.binaries import require_binary
 
-SECTIONS = {"services": ServicesSection, "tables": TablesSection, "apr": AprSection, "syncs": SyncsSection}
+SECTIONS = {
+    "services": ServicesSection,
+    "tables": TablesSection,
+    "apr": AprSection,
+    "syncs": SyncsSection,
+    "emr": EmrSection,
+}
 TARGETS = {"exporter:12780": "127.0.0.1:1", "alertmanager:9093": "127.0.0.1:2", "127.0.0.1:9090": "127.0.0.1:3"}
 
 
 def databases(folder: Path, warehouse: Mapping[str, Any] | None = None) -> bundle.Databases:
-    return bundle.Databases(folder / "clinic.db", warehouse or {}, folder / "apr.db", folder / "syncs.db")
+    tables, apr, syncs = (folder / f"{name}.db" for name in ("clinic", "apr", "syncs"))
+    return bundle.Databases(tables, warehouse or {}, apr, syncs, folder / "docassist" / "monitoring.db", "localhost:1")
 
 
 def listening() -> dict[str, Service]:
@@ -83,6 +92,18 @@ def test_the_log_of_syncs_is_read_where_it_is_written(tmp_path: Path) -> None:
     source = config.sources[sync.source]
     assert (source.kind, source.path) == ("sqlite", tmp_path / "syncs.db")  # type: ignore[union-attr]
     assert sync.organizations.names["org_demo_harbour"] == "harbour"
+
+
+def test_the_desktop_program_is_looked_at_where_it_is(tmp_path: Path) -> None:
+    given = databases(tmp_path)
+    config = load_config([bundle.write_exporter(tmp_path, listening(), given)], SECTIONS)
+    (app,) = config.emr  # type: ignore[attr-defined]
+    assert config.sources[app.source].path == given.emr  # type: ignore[union-attr]
+    clinic = Clinic(given.emr.parent)
+    clinic.prepare()
+    assert app.checks.database.path == clinic.file
+    assert list(app.checks.backup.folder.glob(app.checks.backup.pattern))
+    assert app.checks.llm.url == "http://localhost:1/"
 
 
 def test_prometheus_takes_the_scaled_rules_and_only_times_differ(production: Path, tmp_path: Path) -> None:

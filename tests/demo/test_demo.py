@@ -118,6 +118,13 @@ async def test_alerts_and_their_recoveries_arrive_within_four_minutes() -> None:
                 await demo.says(rf"{channel} INFO: 3 rows inserted in appointments \(60 -> 63\)$")
                 await demo.says(rf"{channel} CRITICAL: 39.02% of the rows of patients were deleted$")
                 await demo.says(rf"{channel} INFO: 96 rows inserted in patients \(150 -> 246\)$")
+            await demo.says(r"prometheus +EmrErrorRatioHigh fires \(warning, docassist\)$")
+            for channel in (r"slack +FIRING \(\S+\):", r"e-mail +Subject: \[Rounds\]"):
+                await demo.says(rf"{channel} INFO: An error that was not seen before in docassist$")
+                await demo.says(rf"{channel} CRITICAL: docassist crashed by an exception$")
+                await demo.says(rf"{channel} CRITICAL: docassist: the check llm is unhealthy$")
+                await demo.says(rf"{channel} WARNING: The language model qwen2.5:7b of docassist is not installed$")
+            await demo.says(r"slack +RESOLVED .*: RECOVERED: docassist: the check llm is no longer unhealthy$")
             await demo.says(r"slack +RESOLVED .*: RECOVERED: The mass deletion in patients .*$")
             await demo.says(r"e-mail +Subject: .*RECOVERED: The mass deletion in patients .*$")
         # The same check muted it.
@@ -128,8 +135,8 @@ async def test_alerts_and_their_recoveries_arrive_within_four_minutes() -> None:
         ]
         folder = Path((await demo.says(r"files in (/.+)\.$"))[1])
         children = demo.children()
-        # fakesnow, the three that write, the exporter, Alertmanager, Prometheus.
-        assert len(children) == 7
+        # fakesnow, the four that write, the desktop program, the exporter, Alertmanager, Prometheus.
+        assert len(children) == 9
         assert folder.is_dir()
 
         demo.process.send_signal(signal.SIGTERM)
@@ -149,6 +156,7 @@ async def test_without_prometheus_it_says_what_to_install_and_goes_on(lonely: De
         await lonely.says(r"script +apr: 4 proposals come in$")
         await lonely.says(r"script +syncs: harbour synchronises its 648 patients$")
         await lonely.says(r"exporter +harbour/full_patients: \[#+\.+\] \d+%$")
+        await lonely.says(r"script +emr: the printer takes no prescriptions$")
     lonely.process.send_signal(signal.SIGINT)
     assert await lonely.ends() == 0
     assert "Traceback" not in lonely.output

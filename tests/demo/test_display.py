@@ -53,6 +53,19 @@ other 1
     assert check_states([]) == {}
 
 
+def test_the_state_of_what_an_application_needs_is_read_from_the_metrics() -> None:
+    """One that has not run yet has none."""
+    exposition = """\
+# TYPE rounds_emr_health_state gauge
+rounds_emr_health_state{app="desk",check="llm",state="healthy"} 0
+rounds_emr_health_state{app="desk",check="llm",state="unhealthy"} 1
+rounds_emr_health_state{app="desk",check="disk",state="unknown"} 1
+"""
+    families = list(text_string_to_metric_families(exposition))
+    assert check_states(families, "rounds_emr_health_state") == {"desk/llm": "unhealthy"}
+    assert check_states(families) == {}
+
+
 def test_changes_of_tables_are_read_from_the_metrics() -> None:
     exposition = """\
 # TYPE rounds_table_rows gauge

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from rounds.demo.scaling import Scale, redirect
+from bundle.rules import all_rules
+from rounds.demo.scaling import _TOLD, Scale, redirect
 
 RULES: dict[str, Any] = {
     "groups": [
@@ -82,6 +83,15 @@ def test_the_times_of_nested_routes_shrink() -> None:
 )
 def test_a_duration_is_whole_seconds_at_least_one_unless_zero(text: str, factor: float, scaled: str) -> None:
     assert Scale(factor).duration(text) == scaled
+
+
+def test_expressions_that_are_shortened_are_those_of_the_rules() -> None:
+    """Else a rule that has changed would go on for longer than a script."""
+    expressions = [rule.expr for rule in all_rules()]
+    for production, shorter in _TOLD.items():
+        assert any(production in each for each in expressions), production
+        assert not any(production in Scale(6, events=True).apply({"expr": each})["expr"] for each in expressions)
+        assert shorter != production
 
 
 def test_what_was_scaled_is_told_shortest_first() -> None:

@@ -32,6 +32,10 @@ def app(tmp_path: Path) -> App:
 
 
 NOTHING = "pass"
+_NO_STORE = """
+start = module.Monitor.__init__
+module.Monitor.__init__ = lambda self, *args, **keys: start(self, *args, **{**keys, "store": None})
+"""
 
 # --- the main thread --------------------------------------------------------------------------------------------------
 
@@ -90,6 +94,13 @@ def test_who_calls_the_hook_and_goes_on_has_not_crashed(app: App) -> None:
     assert app.errors == {("LookupError", "main"): 1}
     assert app.crashes == {}
     assert app.endings == ["clean"]
+
+
+def test_without_a_store_a_program_ends_as_it_does(app: App) -> None:
+    done = app.run("raise ValueError('as before')", before="import rounds.emr.app.monitor as module\n" + _NO_STORE)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ValueError: as before\n")
+    assert [file.name for file in app.folder.iterdir()] == ["program.py"]
 
 
 # --- all the others, in one process -----------------------------------------------------------------------------------
@@ -226,7 +237,7 @@ def test_what_ends_no_process_is_noticed_once_with_its_source(app: App) -> None:
     ],
 )
 def test_a_fatal_signal_is_told_at_the_next_start(app: App, code: str, number: int, kind: str) -> None:
-    done = app.run("monitor.count('visits_saved')\nmonitor.flush()\n" + code)
+    done = app.run("monitor.count('visits_saved')\nmonitor.flush(60)\n" + code)
     assert done.returncode == -number
     assert app.crashes == {}
     (left,) = app.reports.iterdir()
@@ -247,7 +258,7 @@ def test_a_fatal_signal_is_told_at_the_next_start(app: App, code: str, number: i
 
 @pytest.mark.parametrize("code", ["import os; os._exit(0)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
 def test_an_end_without_a_word_is_an_unclean_one_at_the_next_start(app: App, code: str) -> None:
-    app.run("monitor.count('visits_saved')\nmonitor.flush()\n" + code)
+    app.run("monitor.count('visits_saved')\nmonitor.flush(60)\n" + code)
     assert app.endings == [None]
     for _ in range(2):
         app.run(NOTHING)
@@ -271,7 +282,7 @@ def terminate(process: subprocess.Popen[str]) -> tuple[int, str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.terminate()
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=120)
     return process.returncode, out + error
 
 
@@ -307,7 +318,7 @@ def test_sigterm_for_something_else_ends_no_run(app: App) -> None:
     code = """
     import os, signal
     os.kill(os.getpid(), signal.SIGTERM)
-    monitor.flush()
+    monitor.flush(60)
     import sqlite3
     print(sqlite3.connect("data/monitoring.db").execute("SELECT ending FROM rounds_run").fetchall(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -332,7 +343,7 @@ def test_what_kills_a_child_is_no_word_about_its_parent(app: App) -> None:
         if child == 0:
             ctypes.string_at(0)
         assert os.waitpid(child, 0)[1] & 0x7F == signal.SIGSEGV
-        monitor.flush()
+        monitor.flush(60)
         os.kill(os.getpid(), signal.SIGKILL)
         """
     )
@@ -342,7 +353,7 @@ def test_what_kills_a_child_is_no_word_about_its_parent(app: App) -> None:
 
 
 def test_a_faulthandler_of_the_application_is_left_alone(app: App) -> None:
-    done = app.run("import ctypes\nmonitor.flush()\nctypes.string_at(0)", environment={"PYTHONFAULTHANDLER": "1"})
+    done = app.run("import ctypes\nmonitor.flush(60)\nctypes.string_at(0)", environment={"PYTHONFAULTHANDLER": "1"})
     assert "Fatal Python error: Segmentation fault" in done.stderr
     app.run(NOTHING)
     assert app.crashes == {("unclean",): 1}
@@ -549,7 +560,7 @@ def test_a_future_goes_with_who_asked_it(pool: ThreadPoolExecutor, told: Told) -
             made().result()
         assert isinstance(made().exception(), ValueError)
         # No cycle keeps one.
-        assert eventually(lambda: [each() for each in references] == [None, None], within=5)
+        assert eventually(lambda: [each() for each in references] == [None, None])
         assert told.errors == []
     finally:
         gc.enable()

@@ -65,23 +65,23 @@ def moment(text: str, zone: tzinfo = BERLIN, fold: int = 0) -> float:
 )
 def test_buckets_are_as_wide_as_they_say(interval: str, starts: list[str]) -> None:
     points = [single(moment(f"2026-05-01T{hour:02}:17"), 1) for hour in range(2, 14)]
-    assert [at for at, _ in series(points, interval, BERLIN)] == [moment(start) for start in starts]
+    assert [bucket.at for bucket in series(points, interval, BERLIN)] == [moment(start) for start in starts]
 
 
 @pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25)])
 def test_a_day_is_a_day_of_the_zone(day: str, hours: int) -> None:
     start = moment(f"{day}T00:00")
     points = [single(start + hour * HOUR, 1) for hour in range(-1, hours + 1)]
-    assert [len(samples) for _, samples in series(points, "1d", BERLIN)] == [1, hours, 1]
+    assert [bucket.times for bucket in series(points, "1d", BERLIN)] == [1, hours, 1]
     assert len(series(points, "1h", BERLIN)) == hours + 2
     quarters = series(points[1:-1], "6h", BERLIN)
-    assert [len(samples) for _, samples in quarters] == [hours - 18, 6, 6, 6]
+    assert [bucket.times for bucket in quarters] == [hours - 18, 6, 6, 6]
 
 
 def test_buckets_where_zones_differ_by_half_an_hour() -> None:
     zone = ZoneInfo("Asia/Kolkata")
-    [(start, _)] = series([single(moment("2026-05-01T10:59", zone), 1)], "1h", zone)
-    assert start == moment("2026-05-01T10:00", zone)
+    [bucket] = series([single(moment("2026-05-01T10:59", zone), 1)], "1h", zone)
+    assert bucket.at == moment("2026-05-01T10:00", zone)
 
 
 def test_an_unknown_width_is_refused() -> None:
@@ -421,6 +421,18 @@ def test_reading_leaves_no_file_changed_or_made(tmp_path: Path, wal: bool) -> No
     assert len(read(store.path, 0).errors) == 1
     assert store.path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["monitoring.db"]
+
+
+def test_operations_may_be_asked_for_from_a_later_time_on(existing: ExistingStore, own: LibraryStore) -> None:
+    for age in (0.5 * HOUR, 2 * HOUR):
+        existing.timing("search_latency_ms", 10, NOW - age)
+        existing.transaction("save_visit", at=NOW - age)
+        existing.error(at=NOW - age)
+        own.operation("llm_response", 1, at=NOW - age)
+    facts = read(own.path, NOW - DAY, operations_since=NOW - HOUR)
+    assert sorted(facts.timings.operations) == ["llm_response", "save_visit", "search_latency"]
+    assert len(facts.timings) == 3
+    assert sum(group.count for group in facts.errors.values()) == 2
 
 
 def test_a_hundred_thousand_rows_are_read_in_a_moment(existing: ExistingStore) -> None:

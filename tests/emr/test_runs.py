@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,13 +38,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def begin(path: Path, clock: Clock) -> Callable[..., Run]:
+def begin(path: Path, clock: Clock) -> Iterator[Callable[..., Run]]:
+    stores: list[Store] = []
+
     def begin(examine: Callable[[Dead], Fatal | None] = lambda _: None) -> Run:
-        run = Run(Store(path, "clinic", version="1.2", clock=clock), examine)
+        stores.append(Store(path, "clinic", version="1.2", clock=clock))
+        run = Run(stores[-1], examine)
         run.beat()
         return run
 
-    return begin
+    yield begin
+    for store in stores:
+        store.close()
 
 
 def leave(path: Path, clock: Clock, *, pid: int, boot: str | None = None, start: str | None = None) -> None:
@@ -217,13 +222,15 @@ def test_a_clock_that_is_set_back(path: Path, clock: Clock, begin: Callable[...,
 
 def test_what_cannot_be_said_is_said_later(path: Path, clock: Clock) -> None:
     path.mkdir()
-    run = Run(Store(path, "clinic", clock=clock))
+    store = Store(path, "clinic", clock=clock)
+    run = Run(store)
     with pytest.raises(StoreUnavailable):
         run.beat()
     with pytest.raises(StoreUnavailable):
         run.end("clean")
     path.rmdir()
     run.end("clean")
+    store.close()
     assert rows(path, "SELECT ending FROM rounds_run") == [("clean",)]
 
 
@@ -264,6 +271,8 @@ def test_a_killed_process_is_counted_once_however_many_begin_then(path: Path) ->
 def test_one_that_ends_well_is_no_crash(path: Path) -> None:
     done = start(path, "wait")
     assert done.communicate("go on\n")[0] == "began\nTrue\n"
-    Application(path).run.beat()
+    later = Application(path)
+    later.run.beat()
+    later.store.close()
     assert rows(path, "SELECT ending FROM rounds_run WHERE pid = ?", done.pid) == [("clean",)]
     assert not rows(path, "SELECT * FROM rounds_crash")

@@ -191,9 +191,10 @@ def test_a_refusal_is_given_up_and_counted_and_the_next_is_sent(path: Path, send
 def test_a_destination_that_says_nothing_is_left_and_tried_again(path: Path, senders: list[Sender]) -> None:
     add(path, b"one")
     with sink([HANG]) as taken:
-        start(senders, path, Target("crash", taken.url()), timeout=0.2)
+        start(senders, path, Target("crash", taken.url()), timeout=0.5)
         assert eventually(lambda: submitted(path) == ["one"])
-    assert taken.bodies == [b"one", b"one"]
+    assert len(taken.bodies) >= 2
+    assert set(taken.bodies) == {b"one"}
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -209,23 +210,23 @@ def test_a_destination_says_how_long_to_wait(path: Path, senders: list[Sender], 
 
 
 def test_waiting_doubles_up_to_an_hour(path: Path, senders: list[Sender]) -> None:
-    def waits(attempts: int) -> float:
+    def waits(attempts: int, least: float, most: float) -> None:
         with transaction(path) as connection:
             connection.execute("UPDATE rounds_spool SET attempts = ?, next_attempt = 0", (attempts,))
         sender = Sender(Spool(path), [target], first_delay=5.0)
-        taken = sender._spool.take("crash", time.time())
+        before = time.time()
+        taken = sender._spool.take("crash", before)
         assert isinstance(taken, Waiting)
         sender._send(target, taken)
         ((due,),) = ask(path, "SELECT next_attempt FROM rounds_spool")
-        assert isinstance(due, float)
-        return due - time.time()
+        assert before + least <= due <= time.time() + most
 
     target = Target("crash", f"http://127.0.0.1:{free_port()}/")
     add(path, b"one")
-    assert 3.9 < waits(0) < 6.1
-    assert 15 < waits(2) < 25
-    assert 0.79 * 3600 < waits(30) < 1.21 * 3600
-    assert 0.79 * 3600 < waits(10_000) < 1.21 * 3600
+    waits(0, 4, 6)
+    waits(2, 16, 24)
+    waits(30, 0.8 * 3600, 1.2 * 3600)
+    waits(10_000, 0.8 * 3600, 1.2 * 3600)
 
 
 def test_kinds_do_not_wait_for_each_other(path: Path, senders: list[Sender]) -> None:
@@ -286,13 +287,17 @@ def test_a_dsn_is_taken_apart() -> None:
         assert sentry.parse(bad) is None
 
 
-def test_sentry_is_used_where_it_is_installed_and_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentry_is_used_where_it_is_installed_and_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     environment = {"SENTRY_DSN": "https://abc@sentry.example/42"}
     monkeypatch.syspath_prepend(str(tmp_path))
     assert sentry.configured(environment) is None, "sentry_sdk is not installed"
     (tmp_path / "sentry_sdk.py").write_text("raise AssertionError('nobody needs to import it')")
     assert sentry.configured(environment) is not None
     assert sentry.configured({}) is None
+    assert sentry.configured({"SENTRY_DSN": "http://abc@sentry.example/42"}) is None
+    assert caplog.messages == ["Sentry is not used: its DSN is none, or neither https nor on this computer"]
 
 
 def event(level: str = "error") -> sentry.Event:

@@ -230,7 +230,8 @@ def test_damage_while_it_is_in_use(path: Path, store: Store, monkeypatch: pytest
     if not found:
         # As where the look at all pages would last too long.
         monkeypatch.setattr(files, "_check", lambda connection: None)
-    assert store.write(timings(20_000))
+    # In the future, as maintaining it removes what is old.
+    assert store.write(timings(20_000, at=4e9))
     store.maintain()
     assert store._connection is not None
     # Or pages that it still knows are not read again.
@@ -238,10 +239,11 @@ def test_damage_while_it_is_in_use(path: Path, store: Store, monkeypatch: pytest
     store._connection.execute("PRAGMA shrink_memory")
     size = path.stat().st_size
     with path.open("r+b") as file:
-        file.seek(size // 4)
-        file.write(os.urandom(size - size // 4))
+        # Where operations are, and nothing that is read when it is opened.
+        file.seek(size // 2)
+        file.write(b"\xff" * (size - size // 2))
     for _ in range(3):
-        assert store.write(timings(5_000))
+        assert store.write(timings(5_000, at=4e9))
     assert rows(path, "PRAGMA quick_check") == [("ok",)]
     assert len(aside(path)) == 1
     assert counter(path, "store_corruptions_total") == 1
@@ -532,6 +534,30 @@ def test_an_existing_file_is_taken_over(path: Path, store: Store) -> None:
     assert rows(path, "SELECT count(*) FROM errors") == [(1_000,)]
     assert rows(path, "PRAGMA auto_vacuum") == [(2,)]
     assert not aside(path)
+
+
+def test_values_that_a_table_forbids_are_no_damage(path: Path, store: Store) -> None:
+    existing(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO errors (error_type) VALUES (NULL)")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'error_type TEXT', 'error_type TEXT NOT NULL')")
+    assert "NULL value" in rows(path, "PRAGMA quick_check")[0][0]
+    assert store.write(saved())
+    assert not aside(path)
+
+
+def test_a_look_at_its_pages_that_is_given_up_is_no_damage(path: Path, store: Store) -> None:
+    assert store.write(timings(5_000))
+    connection = store._connection
+    assert connection is not None
+    # As an interrupt does, but surely in time.
+    connection.set_progress_handler(lambda: 1, 1)
+    files._check(connection)
+    connection.set_progress_handler(None, 0)
+    files._interrupt(connection)
+    store.close()
+    files._interrupt(connection)
 
 
 def test_a_large_one_is_not_rewritten(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,24 @@ def test_who_waits_for_a_locked_store_waits_no_longer_than_told(path: Path, appl
         other.execute("ROLLBACK")
 
 
+def test_a_store_that_cannot_be_used_is_tried_ever_more_seldom(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    path.mkdir()
+    application = Application(path)
+    tried: list[float] = []
+    monkeypatch.setattr(application.run, "beat", lambda: None)
+    monkeypatch.setattr(application.store, "write", lambda batch: tried.append(now[0]))
+    for tick in range(60):
+        now[0] = tick / 2
+        application.said.count("visits_saved")
+        application.writer._tick(urgent=False)
+    assert tried == [0.0, 0.5, 1.5, 3.5, 7.5, 15.5, 25.5]
+    assert application.writer._pending.counters.total() == 60
+    application.writer._tick(urgent=True)
+    assert len(tried) == 8
+
+
 def test_all_that_could_not_be_written_is_written_later(path: Path) -> None:
     path.mkdir()
     application = Application(path).start()
@@ -294,6 +312,24 @@ if __name__ == "__main__":
 """
 
 
+SPAWNED = """
+import multiprocessing, sys
+from rounds.emr import Monitor
+from support.emr_writing import work
+
+if __name__ == "__main__":
+    monitor = Monitor("clinic", store=sys.argv[1])
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=work, args=(sys.argv[1], number)) for number in (1, 10)]
+    for worker in workers:
+        worker.start()
+    monitor.count("worked", 100)
+    for worker in workers:
+        worker.join()
+    print([worker.exitcode for worker in workers])
+"""
+
+
 def begin(script: str, path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script, str(path)],
@@ -347,6 +383,12 @@ def test_what_workers_said_last_is_written(path: Path) -> None:
     assert run(WORKERS, path) == "True\n"
     assert events(path, "worked") == 21
     assert rows(path, "SELECT ending FROM rounds_run") == [("clean",)]
+
+
+def test_workers_that_are_started_afresh(path: Path) -> None:
+    assert run(SPAWNED, path) == "[0, 0]\n"
+    assert events(path, "worked") == 111
+    assert rows(path, "SELECT ending FROM rounds_run") == [("clean",)] * 3
 
 
 def test_a_fork_does_not_wait_for_a_store_that_is_locked(path: Path, application: Application) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grafana.src import build, kit, limits, syncs, tables
+from grafana.src import build, emr_queries, kit, limits, syncs, tables
 
 from bundle.promql import known_metrics
 from bundle.rules import ROOT, alerts
@@ -19,7 +19,7 @@ from grafana.lint import Json, Known, findings, panels_of, variables_of
 
 FILES = sorted((ROOT / "grafana" / "dashboards").rglob("*.json"))
 #: Never to be renamed: alerts, bookmarks and the dashboards themselves lead to them.
-UIDS = ["apr", "exporter", "services", "syncs", "tables"]
+UIDS = ["apr", "emr", "exporter", "services", "syncs", "tables"]
 
 
 def name_of(file: Path) -> str:
@@ -95,6 +95,16 @@ def test_a_state_has_one_colour(file: Path) -> None:
         "info": kit.NEUTRAL,
         "stale": kit.DEGRADED,
         "running": kit.NEUTRAL,
+        "runs": kit.NEUTRAL,
+        "closed": kit.UNKNOWN,
+        "installed": kit.UP,
+        "not installed": kit.DEGRADED,
+        "no answer": kit.DOWN,
+        "whole": kit.UP,
+        "damaged": kit.DOWN,
+        "no": kit.UP,
+        "locked": kit.DEGRADED,
+        **emr_queries.STATE_COLOURS,
         **tables.CHANGE_COLOURS,
         **syncs.STATE_COLOURS,
         kit.NO_DATA: kit.UNKNOWN,
@@ -121,6 +131,8 @@ def test_limits_are_those_of_the_rules() -> None:
     assert limits.table_overdue() in overdue.expr
     assert (limits.sync_overdue(), limits.sync_rest()) == (2, "2 * 86400")
     assert (limits.sync_ratio(), limits.sync_ratio_window()) == (0.95, "6h")
+    assert (limits.emr_error_ratio(), limits.emr_window()) == (0.05, "5m")
+    assert (limits.emr_memory(), limits.emr_disk(), limits.emr_backup_slack()) == (0.1, 0.15, 7200)
     assert limits.table_overdue() == limits.collector_stale(), "tables are among the stale collectors with one limit"
 
 

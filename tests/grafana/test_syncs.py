@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from grafana.src import syncs
 
 from bundle.rules import ROOT
-from grafana.lint import expanded, panels_of
-from support.binaries import require_binary
+from grafana.evaluating import AT, Row, evaluated
+from grafana.lint import panels_of
 
-#: When the queries are evaluated, in seconds; series have a sample every 15 s.
-AT = 7200
 FULL = "full_patients"
-
-Row = tuple[dict[str, str], float]
 
 
 def always(metric: str, value: float, **labels: str) -> dict[str, str]:
@@ -36,32 +30,6 @@ def _series(metric: str, labels: dict[str, str]) -> str:
 def run(metric: str, value: float, organization: str, operation: str = FULL, **labels: str) -> dict[str, str]:
     """A series of an organisation's operation."""
     return always(metric, value, sync="cliniko", organization=organization, operation=operation, **labels)
-
-
-def evaluated(tmp_path: Path, series: list[dict[str, str]], wanted: dict[str, list[Row]]) -> str:
-    """What promtool says of queries and what they should give; nothing where all is right."""
-    tests = [
-        {
-            "expr": expanded(expr),
-            "eval_time": f"{AT}s",
-            "exp_samples": [
-                {
-                    "labels": "{" + ",".join(f"{name}={json.dumps(text)}" for name, text in labels.items()) + "}",
-                    "value": value,
-                }
-                for labels, value in rows
-            ],
-        }
-        for expr, rows in wanted.items()
-    ]
-    (tmp_path / "rules.yml").write_text("groups: []\n", encoding="utf-8")
-    file = tmp_path / "test.yml"
-    case = {"interval": "15s", "input_series": series, "promql_expr_test": tests}
-    file.write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [case]}), encoding="utf-8")
-    done = subprocess.run(
-        [require_binary("promtool"), "test", "rules", str(file)], capture_output=True, text=True, check=False
-    )
-    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def codes(states: dict[str, str]) -> list[Row]:

@@ -7,7 +7,9 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import re
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,10 +23,13 @@ from bundle.rules import alerts
 from grafana.lint import VARIABLE, panels_of
 from rounds.apr.metrics import VALIDATION_TYPES
 from rounds.demo.catchers import SlackCatcher
+from rounds.demo.ollama import Ollama
 from rounds.demo.scaling import Scale
+from rounds.emr.names import CRASHES, EVENTS, GAUGES, OPERATIONS, RETRIES
 from support.apr import DAY, Installation, sqlite_installation
 from support.certificates import Authority
 from support.databases import SqliteFiles
+from support.emr import ExistingStore, LibraryStore
 from support.exporter import until
 from support.patients import Patient, SqlitePatients
 from support.servers import HttpServer, Request, reply
@@ -178,12 +183,67 @@ class Clinics:
         )
 
 
+class Application:
+    """An application whose store is the library's and the existing program's; it has crashed, and has an old backup."""
+
+    def __init__(self, folder: Path, models: Ollama) -> None:
+        folder.mkdir()
+        ExistingStore(folder / "monitoring.db", without=["messages.level"])
+        self.store = LibraryStore(folder / "monitoring.db")
+        self.store.run()
+        for kind in CRASHES:
+            self.store.crash(kind)
+        for name in ("fresh", "old"):
+            (folder / name).mkdir()
+            (folder / name / "backup_1").write_bytes(b"backup")
+        hours_ago = time.time() - 7200
+        os.utime(folder / "old" / "backup_1", (hours_ago, hours_ago))
+        with contextlib.closing(sqlite3.connect(folder / "clinic.db")) as connection:
+            connection.execute("CREATE TABLE patients (id INTEGER PRIMARY KEY)")
+        backups: list[dict[str, object]] = [
+            {"name": name, "folder": str(folder / name), "max_age": "1h"} for name in ("fresh", "old")
+        ]
+        llm: dict[str, object] = {"url": models.url, "model": models.models[0], "generate_every": "1s"}
+        checks: dict[str, dict[str, object]] = {
+            "database": {"path": str(folder / "clinic.db")},
+            "llm": llm,
+            "disk": {"path": str(folder)},
+            "memory": {},
+        }
+        often: dict[str, object] = {"interval": "1s", "timeout": "900ms"}
+        self.config: dict[str, object] = {
+            "name": "desk",
+            "source": "desk",
+            # As long as the operations here take.
+            "operations": {"slow_after": "500ms"},
+            "checks": {
+                **{name: check | often for name, check in checks.items()},
+                "backup": [backup | often for backup in backups],
+            },
+            **often,
+        }
+
+    def go_on(self) -> None:
+        """It does each thing once."""
+        for operation in (*OPERATIONS, "save_visit"):
+            self.store.operation(operation, 0.4)
+        self.store.operation("save_visit", 0.6, "error").counter("slow_operations_total", "save_visit")
+        self.store.error().alert()
+        for event in EVENTS:
+            self.store.counter("events_total", event)
+        for gauge in GAUGES:
+            self.store.gauge(gauge, 3)
+        for outcome in RETRIES:
+            self.store.counter("retries_total", "save_visit", outcome)
+        self.store.sql("UPDATE rounds_run SET heartbeat = ?, cpu_seconds = cpu_seconds + 0.1", (time.time(),))
+
+
 @contextlib.asynccontextmanager
 async def monitored(
-    folder: Path, patients: SqlitePatients, proposals: Installation, clinics: Clinics
+    folder: Path, patients: SqlitePatients, proposals: Installation, clinics: Clinics, application: Application
 ) -> AsyncIterator[tuple[str, Endpoint]]:
-    """The stack with services in each state, over HTTP and TLS, watched tables, a pipeline and syncs; gives Prometheus
-    and the endpoint that may change.
+    """The stack with services in each state, over HTTP and TLS, watched tables, a pipeline, syncs and an application;
+    gives Prometheus and the endpoint that may change.
     """
     authority = Authority()
     ca_file, _ = authority.write(folder, "authority")
@@ -210,6 +270,7 @@ async def monitored(
             "gone": {"kind": "sqlite", "path": str(folder / "gone.db")},
             "proposals": proposals.source.model_dump(mode="json", exclude_none=True),
             "syncs": clinics.log.source.model_dump(mode="json", exclude_none=True),
+            "desk": application.store.source.model_dump(mode="json", exclude_none=True),
         }
         syncs = {
             "name": "clinics",
@@ -233,6 +294,7 @@ async def monitored(
                     "labels": {"cedente": 1, "gerente": 1, "produto": 1},
                 },
                 "syncs": [syncs],
+                "emr": [application.config],
                 "services": {"defaults": times, "checks": checks},
             }
         )
@@ -252,10 +314,11 @@ async def test_every_query_finds_data(tmp_path: Path) -> None:
     proposals = pipeline(tmp_path / "pipeline")
     run_of_the_pipeline(proposals)
     clinics = Clinics(tmp_path / "clinics")
-    async with (
-        monitored(tmp_path, patients, proposals, clinics) as (prometheus, changing),
-        httpx.AsyncClient(trust_env=False) as client,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        application = Application(tmp_path / "application", stack.enter_context(Ollama()))
+        running = monitored(tmp_path, patients, proposals, clinics, application)
+        prometheus, changing = await stack.enter_async_context(running)
+        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
 
         async def finds(each: Asked) -> bool:
             answer = await client.post(f"{prometheus}/api/v1/query", data={"query": as_grafana_asks(each.expr)})
@@ -275,6 +338,7 @@ async def test_every_query_finds_data(tmp_path: Path) -> None:
             patients.replace(rows_after(next(numbers)))
             run_of_the_pipeline(proposals)
             clinics.go_on()
+            application.go_on()
             missing = [each for each in missing if not await finds(each)]
             return not missing
 

@@ -22,6 +22,13 @@ from rounds.emr import Monitor
 monitor = Monitor("docassist", "1.4.2", store="data/monitoring.db")
 """
 _HOOKS = "monitor.install_hooks()\n"
+#: However busy the machine is that runs the tests.
+_PATIENT = """
+import atexit
+import rounds.emr.app.lookout
+rounds.emr.app.lookout.PATIENCE = 60
+atexit.register(monitor.close, 60)
+"""
 
 
 @dataclass
@@ -39,20 +46,40 @@ class App:
         return self.folder / "data/crash_reports"
 
     def run(
-        self, code: str, *, before: str = "", environment: Mapping[str, str] | None = None, hooks: bool = True
+        self,
+        code: str,
+        *,
+        before: str = "",
+        environment: Mapping[str, str] | None = None,
+        hooks: bool = True,
+        patient: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end. ``before`` is what it does before there is a monitor."""
-        process = self.start(code, before=before, environment=environment, hooks=hooks)
-        out, error = process.communicate(timeout=60)
+        """Run a program to its end.
+
+        Args:
+            code: what it does.
+            before: what it does before there is a monitor.
+            environment: more of it.
+            hooks: whether they are installed.
+            patient: whether its end waits as long as the store takes, and not only as long as it does by itself.
+        """
+        process = self.start(code, before=before, environment=environment, hooks=hooks, patient=patient)
+        out, error = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
     def start(
-        self, code: str, *, before: str = "", environment: Mapping[str, str] | None = None, hooks: bool = True
+        self,
+        code: str,
+        *,
+        before: str = "",
+        environment: Mapping[str, str] | None = None,
+        hooks: bool = True,
+        patient: bool = True,
     ) -> subprocess.Popen[str]:
-        """Start a program."""
+        """Start a program, as :meth:`run` does."""
         self.folder.mkdir(exist_ok=True)
         script = self.folder / "program.py"
-        monitor = _PRELUDE + (_HOOKS if hooks else "")
+        monitor = _PRELUDE + (_HOOKS if hooks else "") + (_PATIENT if patient else "")
         script.write_text(textwrap.dedent(before) + monitor + textwrap.dedent(code), encoding="utf-8")
         # Nothing of the tests' own environment, such as an enabled faulthandler.
         own = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rounds.emr.app.batch import Batch, Group
+from rounds.emr.app.monitor import Monitor
 from rounds.emr.app.runs import Run
 from rounds.emr.app.store import Store
 from rounds.emr.app.writer import Writer
@@ -134,6 +135,12 @@ def _begin_together(application: Application) -> None:
     application.start()
     say(application.writer.flush(30))
     sys.stdin.readline()
+
+
+def work(path: str, number: int) -> None:
+    """What a worker does that was started afresh: nobody closes its monitor, as it ends well by itself."""
+    monitor = Monitor("clinic", store=path)
+    monitor.count("worked", number)
 
 
 def main(path: str, what: str, *words: str) -> None:

@@ -14,6 +14,8 @@ import yaml
 
 import rounds
 from rounds.demo.clinic import make_clinics
+from rounds.demo.desk import APP, MODEL, SLOW
+from rounds.demo.desk_room import BACKUPS, CLINIC
 from rounds.demo.pipeline import ZONE
 from rounds.demo.ports import LOOPBACK
 from rounds.demo.processes import ChildDiedError
@@ -54,6 +56,47 @@ SYNCS: Mapping[str, Any] = {
 }
 
 
+def watched_app(folder: Path, models: str) -> dict[str, Any]:
+    """The desktop program, but for its source: limits so short that the script passes each of its checks' once.
+
+    How much of the computer is left is no part of the script, so that hardly anything is degraded.
+
+    Args:
+        folder: where its database and backups are.
+        models: ``host:port`` of its server of language models.
+    """
+    soon = {"interval": "5s", "timeout": "3s"}
+    return {
+        "name": APP,
+        "interval": "3s",
+        "operations": {"slow": {name: f"{seconds:g}s" for name, seconds in SLOW.items()}},
+        "checks": {
+            "database": {"path": str(folder / CLINIC), "integrity_every": "1m", **soon},
+            "llm": {
+                "url": f"http://{models}",
+                "model": MODEL,
+                "generate_every": "20s",
+                "generate_timeout": "5s",
+                **soon,
+            },
+            "disk": {
+                "path": str(folder),
+                "unhealthy_free_bytes": 50_000_000,
+                "degraded_free_bytes": 200_000_000,
+                "degraded_used_ratio": 0.99,
+                **soon,
+            },
+            "memory": {
+                "unhealthy_available_bytes": 50_000_000,
+                "degraded_available_bytes": 200_000_000,
+                "degraded_used_ratio": 0.98,
+                **soon,
+            },
+            "backup": {"folder": str(folder / BACKUPS), "time_zone": "UTC", "max_age": "45s", **soon},
+        },
+    }
+
+
 @dataclass(frozen=True)
 class Databases:
     """Where the synthetic data is.
@@ -63,12 +106,16 @@ class Databases:
         warehouse: the source that has the patients instead; empty where there is none.
         apr: the SQLite file with the pipeline's tables.
         syncs: the SQLite file with the log of syncs.
+        emr: the desktop program's store, with its other files beside it.
+        models: ``host:port`` of the program's server of language models.
     """
 
     clinic: Path
     warehouse: Mapping[str, Any]
     apr: Path
     syncs: Path
+    emr: Path
+    models: str
 
 
 def find_bundle() -> Path | None:
@@ -79,7 +126,7 @@ def find_bundle() -> Path | None:
 
 
 def write_exporter(folder: Path, services: Mapping[str, Service], databases: Databases) -> Path:
-    """Write the exporter's configuration: the nine checks, two tables, the pipeline and the syncs.
+    """Write the exporter's configuration: the nine checks, two tables, the pipeline, the syncs and the app.
 
     Args:
         folder: where to write; the exporter keeps its state there too.
@@ -94,7 +141,7 @@ def write_exporter(folder: Path, services: Mapping[str, Service], databases: Dat
         checks.append({"name": endpoint.check, "url": url, "tier": endpoint.tier})
         if service.certificate:
             checks[-1]["tls"] = {"ca_file": str(service.certificate.file)}
-    files = {"clinic": databases.clinic, "apr": databases.apr, "syncs": databases.syncs}
+    files = {"clinic": databases.clinic, "apr": databases.apr, "syncs": databases.syncs, APP: databases.emr}
     sources: dict[str, Any] = {name: {"kind": "sqlite", "path": str(file)} for name, file in files.items()}
     # The journal shows the keys of the one, and pseudonyms of the other.
     patients = {"name": "patients", "source": "clinic", "table": "patients", "keys": "raw"}
@@ -110,6 +157,7 @@ def write_exporter(folder: Path, services: Mapping[str, Service], databases: Dat
         "tables": [{**patients, **TABLE_TIMES}, {**appointments, **TABLE_TIMES}],
         "apr": {"source": "apr", **PIPELINE},
         "syncs": [{"source": "syncs", **SYNCS}],
+        "emr": [{"source": APP, **watched_app(databases.emr.parent, databases.models)}],
         "services": {"defaults": CHECK_TIMES, "checks": checks},
     }
     return _write(folder / "rounds.yml", tree)

@@ -15,6 +15,7 @@ from rounds.demo.catchers import Mail, SlackMessage
 #: Characters of a progress bar.
 _BAR = 20
 
+_CHECK_COLOURS = {"up": "green", "healthy": "green", "degraded": "yellow"}
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2"}
 _STATE_COLOURS = {"completed": "green", "partial": "yellow", "failed": "red", "timeout": "red"}
 _SLACK_COLOURS = {"danger": "red", "warning": "yellow", "good": "green"}
@@ -54,7 +55,7 @@ class Display:
 
     def check(self, name: str, old: str, new: str) -> None:
         """The exporter changed a check's state."""
-        self.event("exporter", f"{name}: {old} -> {new}", colour={"up": "green", "degraded": "yellow"}.get(new, "red"))
+        self.event("exporter", f"{name}: {old} -> {new}", colour=_CHECK_COLOURS.get(new, "red"))
 
     def table(self, name: str, changes: Mapping[str, int], before: int, after: int) -> None:
         """The exporter found rows of a table changed."""

@@ -33,6 +33,7 @@ SPEEDS = (0.1, 2.0)
 _FIRST_SERVICE_PORT = 12781
 _SLACK_PORT, _MAIL_PORT = 12789, 12790
 _WAREHOUSE_PORT = 12791
+_MODELS_PORT = 12792
 _PROMETHEUS_PORT, _ALERTMANAGER_PORT = 9090, 9093
 
 
@@ -107,7 +108,9 @@ class _Demo:
             stack.push_async_callback(self._stop_children)
             exporter = self._exporter_address()
             warehouse = await self._start_warehouse(folder)
-            databases = Databases(folder / "clinic.db", warehouse, folder / "apr.db", folder / "syncs.db")
+            models = f"{LOOPBACK}:{self._free('The server of language models', _MODELS_PORT)}"
+            tables, apr, syncs = (folder / f"{name}.db" for name in ("clinic", "apr", "syncs"))
+            databases = Databases(tables, warehouse, apr, syncs, folder / "docassist" / "monitoring.db", models)
             writers = await self._start_writers(folder, databases, f"{exporter}-/ready")
             config = bundle.write_exporter(folder, services, databases)
             await self._start_exporter(folder, config, exporter)
@@ -147,14 +150,15 @@ class _Demo:
         warehouse = databases.warehouse
         place = [f"--warehouse={warehouse['host']}:{warehouse['port']}"] if warehouse else []
         flags = [f"--after={after}", f"--speed={self._speed}"]
-        return [
-            await self._start_program(folder, module, [f"--file={file}", *flags, *more])
-            for module, file, more in (
-                ("writer", databases.clinic, place),
-                ("pipeline_writer", databases.apr, []),
-                ("clinic_writer", databases.syncs, []),
-            )
-        ]
+        programs: tuple[tuple[str, Path, list[str]], ...] = (
+            ("writer", databases.clinic, place),
+            ("pipeline_writer", databases.apr, []),
+            ("clinic_writer", databases.syncs, []),
+            ("desk_writer", databases.emr, [f"--models={databases.models}"]),
+        )
+        return await asyncio.gather(
+            *(self._start_program(folder, module, [f"--file={file}", *flags, *more]) for module, file, more in programs)
+        )
 
     async def _start_program(self, folder: Path, module: str, flags: list[str]) -> Child:
         child = Child(module, [sys.executable, "-m", f"rounds.demo.{module}", *flags], folder)
@@ -229,6 +233,7 @@ class _Demo:
         say(f"Tables are checked every {TABLE_TIMES['interval']}; nobody in them is real.")
         say("A pipeline of proposals runs every 8s, on days that are there already; its limits are as short.")
         say("Three clinics are synchronised every minute or so, one of 648 patients; their limits are as short.")
+        say("A clinic's desktop program has its troubles, and crashes now and then; what it needs is checked every 5s.")
         if alerting:
             say(f"Alerting is {self._scale.factor:g} times as fast as in production, from the same rules and routes:")
             say(*(f"    {line}" for line in self._scale.described()))
@@ -242,6 +247,7 @@ class _Demo:
         say("", "Try, in another terminal", f"    {program} changes --config.file={config}")
         say(f"    {program} apr show --config.file={config}")
         say(f"    {program} syncs tail --config.file={config}")
+        say(f"    {program} emr report --config.file={config}")
         say(f"    {program} status --url={exporter.rstrip('/')}")
         say("", "Ctrl-C ends the demo.", "")
 

@@ -16,10 +16,12 @@ _PAUSE = 0.5
 
 _ROWS, _BEFORE = "rounds_table_rows", "rounds_table_previous_rows"
 #: Labels that tell what an alert is about, the first that it has.
-_SUBJECTS = ("check", "table", "validation_type", "organization", "sync", "collector", "instance")
+_SUBJECTS = ("check", "table", "validation_type", "organization", "sync", "app", "collector", "instance")
 _PROGRESS, _ENDED = "rounds_sync_run_progress_ratio", "rounds_sync_runs_total"
 #: What a sync passes is told, its end apart.
 _MARKS = (0.25, 0.5, 0.75)
+#: What tells states of checks, and the state in which they begin.
+_STATES = {"rounds_check_state": "up", "rounds_emr_health_state": "healthy"}
 _OF_TABLES = {_ROWS, _BEFORE, "rounds_table_changes_total"}
 
 
@@ -100,7 +102,7 @@ async def watch_exporter(
 ) -> None:
     """Report what changes in the exporter's metrics, until cancelled: states of checks, rows of tables, and syncs.
 
-    Checks begin as up.
+    Checks begin as well.
     """
     states: dict[str, str] = {}
     tables: dict[str, Table] = {}
@@ -108,11 +110,12 @@ async def watch_exporter(
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
         while True:
             families = list(text_string_to_metric_families(await _get(client, "/metrics")))
-            for check, state in check_states(families).items():
-                before = states.get(check, "up")
-                states[check] = state
-                if state != before:
-                    on_check(check, before, state)
+            for metric, well in _STATES.items():
+                for check, state in check_states(families, metric).items():
+                    before = states.get(check, well)
+                    states[check] = state
+                    if state != before:
+                        on_check(check, before, state)
             for name, table in watched_tables(families).items():
                 if changes := table.since(tables.get(name, table)):
                     on_table(name, changes, table.before, table.rows)
@@ -138,13 +141,13 @@ async def watch_alerts(base: str, on_change: OnAlert) -> None:
             await asyncio.sleep(_PAUSE)
 
 
-def check_states(families: Iterable[Metric]) -> dict[str, str]:
-    """The state of each check in an exposition."""
+def check_states(families: Iterable[Metric], metric: str = "rounds_check_state") -> dict[str, str]:
+    """The state of each check in an exposition. Those of applications are called ``APP/CHECK``."""
     return {
-        sample.labels["check"]: sample.labels["state"]
+        "/".join(filter(None, (sample.labels.get("app"), sample.labels["check"]))): sample.labels["state"]
         for family in families
         for sample in family.samples
-        if sample.name == "rounds_check_state" and sample.value == 1
+        if sample.name == metric and sample.value == 1 and sample.labels["state"] != "unknown"
     }
 
 

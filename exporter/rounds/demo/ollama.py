@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -51,6 +52,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A server that is stopped does not wait for requests that hang.
     block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of who has asked and is gone."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Ollama:

@@ -26,10 +26,18 @@ TIMES = frozenset(
 
 #: How young an event must be, in the expressions of rules. Not so many days, as it may be since then.
 _AGE = re.compile(r"(?<=> time\(\) - )\d+\b(?! \*)")
-#: How long a mass deletion and a refused key are told. Divided by the factor it would still be longer than a script.
+#: How long a mass deletion and a refused key are told, over how long operations of an application are looked at, for
+#: how long its crashes are remembered, and how late a backup may be. Divided by the factor some of these would still be
+#: longer than a script.
 _TOLD = {
     "deleted:ratio[1h]": "deleted:ratio[1m]",
     '_failures_total{error_class="auth"}[2h]': '_failures_total{error_class="auth"}[1m]',
+    'rounds_emr_operations_total{outcome="error"}[5m]': 'rounds_emr_operations_total{outcome="error"}[1m]',
+    'rounds_emr_operations_total{outcome=~"ok|error"}[5m]': 'rounds_emr_operations_total{outcome=~"ok|error"}[1m]',
+    "rounds_emr_operation_duration_seconds_count[5m]": "rounds_emr_operation_duration_seconds_count[1m]",
+    "rounds_emr_operation_duration_seconds_bucket[5m]": "rounds_emr_operation_duration_seconds_bucket[1m]",
+    "rounds_emr_crashes_total[1h]": "rounds_emr_crashes_total[3m]",
+    "rounds_emr_backup_max_age_seconds[15m]) + 7200": "rounds_emr_backup_max_age_seconds[15m]) + 5",
 }
 
 #: Mappings of free names: a label called "interval" is none of ours.

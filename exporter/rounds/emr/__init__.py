@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rounds.emr.app.existing import (
         MonitoringSystem,
+        Severity,
         alert_on_failure,
         capture_errors,
         count_calls,
@@ -31,6 +32,7 @@ _HOMES = {
     "Monitor": "app.monitor",
     "MonitoringSystem": "app.existing",
     "Scrubber": "app.scrubbing",
+    "Severity": "app.existing",
     "alert_on_failure": "app.existing",
     "capture_errors": "app.existing",
     "count_calls": "app.existing",
@@ -47,6 +49,7 @@ __all__ = [
     "Monitor",
     "MonitoringSystem",
     "Scrubber",
+    "Severity",
     "alert_on_failure",
     "capture_errors",
     "count_calls",

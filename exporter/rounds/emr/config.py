@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from rounds.emr.names import GAUGES
 from rounds.fields import Duration, FilePath, HttpUrl, Integer, Model, Name, SourceName, TimeZone, problem
@@ -120,6 +120,13 @@ class BackupCheck(_Check):
         return self
 
 
+#: One or several, told apart before they are read, so that a mistake in one is told once.
+BackupChecks = Annotated[
+    Annotated[list[BackupCheck], Tag("several")] | Annotated[BackupCheck, Tag("one")],
+    Discriminator(lambda value: "several" if isinstance(value, list) else "one"),
+]
+
+
 class Checks(Model):
     """Checks of what the application needs; those that are absent are not made."""
 
@@ -127,7 +134,7 @@ class Checks(Model):
     llm: LlmCheck | None = None
     disk: DiskCheck | None = None
     memory: MemoryCheck | None = None
-    backup: list[BackupCheck] | BackupCheck | None = None
+    backup: BackupChecks | None = None
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:

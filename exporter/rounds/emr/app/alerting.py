@@ -79,19 +79,13 @@ class Alerts:
         self._starting = threading.Lock()
         self._thread_of = 0
 
-    def alert(self, severity: str, title: object, message: object = "", *, key: object = "") -> None:
-        """Take an alert. An unknown severity is an error."""
-        severity = severity.lower()
+    def alert(self, severity: object, title: object, message: object = "", *, key: object = "") -> None:
+        """Take an alert. What is no severity is an error, a key that is no text is none; the rest may be anything."""
+        severity = severity.lower() if isinstance(severity, str) else ""
         severity = severity if severity in SEVERITIES else "error"
         key = key if isinstance(key, str) else ""
-        alert = Alert(
-            self._clock(),
-            severity,
-            label(key) if key else "",
-            (),
-            self._scrub.message(title),
-            self._scrub.message(message) if message else None,
-        )
+        said = self._scrub.message(title), self._scrub.message(message)
+        alert = Alert(self._clock(), severity, label(key) if key else "", (), said[0], said[1] or None)
         if severity not in self._shown or self._queue.qsize() >= WAITING or not self._runs():
             self._store(alert)
             return

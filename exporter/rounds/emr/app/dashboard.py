@@ -15,14 +15,12 @@ from rounds.emr.app.facade import SLOW_SECONDS, Part
 from rounds.emr.app.process import cpu_seconds, resident_bytes
 from rounds.emr.app.quiet import quiet
 from rounds.emr.app.severity import Severity, severity_of
-from rounds.emr.health.backup import Backups
 from rounds.emr.health.database import Database
 from rounds.emr.health.disk import disk
-from rounds.emr.health.llm import Llm
 from rounds.emr.health.memory import memory
 from rounds.emr.health.result import Health, worst
 from rounds.emr.names import label
-from rounds.emr.report.build import Slow, build
+from rounds.emr.report.build import Slow, build, since
 from rounds.emr.report.figures import DEFAULT_PERIOD, hours
 from rounds.emr.report.points import FULL, DefaultWeights, deductions, memory_used
 from rounds.emr.report.text import text
@@ -69,6 +67,7 @@ class Alerting(Part):
         key = dedupe_key if isinstance(dedupe_key, str) else ""
         self._system.raise_alert(severity_of(severity), str(title), str(message), key=key)
 
+    @quiet(lambda: False)
     def alert_if_threshold(
         self,
         metric: str,
@@ -78,10 +77,7 @@ class Alerting(Part):
         **more: object,  # noqa: ARG002
     ) -> bool:
         """Raise an alert (``threshold:METRIC``) if the value is larger; gives whether it is."""
-        try:
-            over = value > threshold
-        except TypeError:
-            return False
+        over = value > threshold
         if over:
             self._system.raise_alert(
                 severity_of(severity, Severity.WARNING),
@@ -115,6 +111,10 @@ class HealthChecker(Part):
         return "unknown" if found is None else found.state
 
     def _checks(self) -> dict[str, Callable[[], Health]]:
+        # They bring HTTP, TLS and archives, which takes memory where nobody checks.
+        from rounds.emr.health.backup import Backups  # noqa: PLC0415
+        from rounds.emr.health.llm import Llm  # noqa: PLC0415
+
         clinic = self._system.clinic_db_path
         folder = (clinic or self._system.db_path).absolute().parent
         backups = Path(os.environ.get("DOCASSIST_BACKUP_DIR") or folder / "backups")
@@ -134,7 +134,7 @@ class Dashboard(Part):
         super().__init__(system)
         self._cpu = _Cpu()
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_dashboard_data(self, period: str = DEFAULT_PERIOD) -> dict[str, Any]:
         """The report as data."""
         now = time.time()
@@ -153,13 +153,13 @@ class Dashboard(Part):
         """The report as text."""
         return text(self.get_dashboard_data(period), self._system.app)
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_summary(self) -> dict[str, Any]:
         """The state of things in a few figures. Durations are those of the last hour, errors of the last 24."""
         now = time.time()
-        facts = self.facts()
-        lately = [timing for timing in facts.timings if timing.at >= now - _HOUR]
-        slow = sum(timing.seconds > SLOW_SECONDS for timing in lately)
+        facts = self.facts_since(since(DEFAULT_PERIOD, now), operations_since=now - _HOUR)
+        lately = facts.timings.seconds()
+        slow = sum(seconds > SLOW_SECONDS for seconds in lately)
         count = sum(group.count for group in facts.errors.values())
         rate = count / hours(DEFAULT_PERIOD)
         results = self._system.health.check_all()
@@ -169,7 +169,7 @@ class Dashboard(Part):
             "status": "unknown" if overall is None else overall.state,
             "errors_last_24h": count,
             "error_rate": rate,
-            "avg_response_time_ms": sum(timing.seconds for timing in lately) / len(lately) * 1000 if lately else 0.0,
+            "avg_response_time_ms": sum(lately) / len(lately) * 1000 if lately else 0.0,
             "slow_operations_last_hour": slow,
             "current_cpu_percent": self._cpu.percent(),
             "current_memory_mb": (resident_bytes() or 0) / _MEGABYTE,
@@ -192,7 +192,7 @@ class Dashboard(Part):
         used = memory_used(results)
         if used is not None and used > _MEMORY_FULL:
             raised.append(self._raise(Severity.WARNING, "Memory is nearly full", f"{used:.0%} used", "memory:high"))
-        slow = sum(timing.seconds > SLOW_SECONDS for timing in self.facts("1h").timings)
+        slow = sum(seconds > SLOW_SECONDS for seconds in self.facts("1h").timings.seconds())
         if slow > _MANY_SLOW:
             told = f"{slow} in the last hour"
             raised.append(self._raise(Severity.WARNING, "Many slow operations", told, "performance:slow_ops"))

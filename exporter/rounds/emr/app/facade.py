@@ -6,11 +6,12 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from rounds.emr.app.instruments import amount
+from rounds.emr.app.late import current
 from rounds.emr.app.quiet import quiet
 from rounds.emr.names import operation
 from rounds.emr.report.build import Slow, errors, performance, since, timing_data
@@ -39,10 +40,10 @@ class Part:
         """What the store says of a period, with what was said until now."""
         return self.facts_since(since(period, time.time()))
 
-    def facts_since(self, begin: float) -> Facts:
-        """The same from a time on."""
+    def facts_since(self, begin: float, *, operations_since: float | None = None) -> Facts:
+        """The same from a time on, operations perhaps from a later one."""
         self._system.monitor.flush()
-        return read(self._system.db_path, begin)
+        return read(self._system.db_path, begin, operations_since=operations_since)
 
 
 class ErrorTracker(Part):
@@ -74,7 +75,7 @@ class ErrorTracker(Part):
         """Remember who works with the application, in memory; it is stored and sent nowhere."""
         self._system.set_user(user_id, user_data, **more)
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_error_summary(self, period: str = DEFAULT_PERIOD) -> dict[str, Any]:
         """How many errors there were, how many different ones, how many in an hour, the most frequent ones."""
         return errors(self.facts(period), period)
@@ -85,8 +86,8 @@ class ErrorTracker(Part):
         now = time.time()
         begins = [day_before(now, back, None) for back in reversed(range(days))]
         facts = self.facts_since(begins[0]) if begins else Facts()
-        found = dict(series(facts.error_samples, "1d"))
-        return [{"date": shown(at)[:10], "count": int(summary(found.get(at, ()))["sum"])} for at in begins]
+        found = {day.at: int(day.total) for day in series(facts.error_samples, "1d")}
+        return [{"date": shown(at)[:10], "count": found.get(at, 0)} for at in begins]
 
     @quiet(lambda: False)
     def mark_resolved(self, error_hash: str) -> bool:
@@ -106,21 +107,24 @@ class ErrorTracker(Part):
 class Metrics(Part):
     """Timings, counts and gauges. Tags are taken and not kept."""
 
+    @quiet(lambda: None)
     def record_timing(self, name: str, duration_ms: float, tags: Mapping[str, object] | None = None) -> None:  # noqa: ARG002
         """Record how many milliseconds something took; it becomes the operation ``name`` without ``_ms``."""
         taken = amount(duration_ms)
         if taken is not None:
             self._system.monitor.timing(operation(str(name)), taken / 1000)
 
+    @quiet(lambda: None)
     def record_count(self, name: str, value: float = 1, tags: Mapping[str, object] | None = None) -> None:  # noqa: ARG002
         """Count an event."""
         self._system.monitor.count(name, value)
 
+    @quiet(lambda: None)
     def record_gauge(self, name: str, value: float, tags: Mapping[str, object] | None = None) -> None:  # noqa: ARG002
         """Set a gauge."""
         self._system.monitor.gauge(name).set(value)
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_summary(self, name: str, period: str = DEFAULT_PERIOD, metric_type: str | None = None) -> dict[str, Any]:
         """``count``, ``sum``, ``mean``, ``min``, ``max``, of timings percentiles too, in milliseconds.
 
@@ -129,52 +133,45 @@ class Metrics(Part):
             period: 1h, 24h, 7d or 30d.
             metric_type: timing, count or gauge, where the name has several; by default the first of them that it has.
         """
-        kind, samples = self._samples(self.facts(period), name, metric_type)
+        facts = self.facts(period)
+        kind = _kind(facts, name, metric_type)
         if kind == "timing":
-            return timing_data([sample.total for sample in samples])
-        return {"type": kind, **summary(samples)}
+            names = facts.timings.operations.intersection((name, operation(name)))
+            return timing_data([seconds for each in names for seconds in facts.timings.seconds(each)])
+        return {"type": kind, **summary(_samples(facts, kind, name))}
 
     @quiet(lambda: 0.0)
     def get_rate(self, name: str, period: str = DEFAULT_PERIOD) -> float:
         """What was counted in an hour."""
-        _, samples = self._samples(self.facts(period), name, "count")
-        return summary(samples)["sum"] / hours(period)
+        return summary(_samples(self.facts(period), "count", name))["sum"] / hours(period)
 
     @quiet(list[dict[str, Any]])
     def get_timeseries(
         self, name: str, period: str = DEFAULT_PERIOD, interval: str = "1h", metric_type: str | None = None
     ) -> list[dict[str, Any]]:
         """The same by intervals of 5m, 15m, 1h, 6h or 1d, each with its beginning; empty ones are left out."""
-        _, samples = self._samples(self.facts(period), name, metric_type)
-        return [{"timestamp": shown(at), **summary(found)} for at, found in series(samples, interval)]
-
-    def _samples(self, facts: Facts, name: str, metric_type: str | None) -> tuple[str, list[Sample]]:
-        """Of one kind alone."""
-        by_kind = {
-            "timing": [
-                single(timing.at, timing.seconds * 1000)
-                for timing in facts.timings
-                if timing.operation in (name, operation(name))
-            ],
-            "count": facts.samples.get(("count", name)) or _outcomes(facts, name),
-            "gauge": facts.samples.get(("gauge", name), []),
-        }
-        kinds = tuple(kind for kind in _KINDS if metric_type in (kind, None)) or _KINDS
-        kind = next((kind for kind in kinds if by_kind[kind]), kinds[0])
-        return kind, by_kind[kind]
+        facts = self.facts(period)
+        samples = _samples(facts, _kind(facts, name, metric_type), name)
+        return [{"timestamp": shown(bucket.at), **summary([bucket])} for bucket in series(samples, interval)]
 
 
-def _outcomes(facts: Facts, name: str) -> list[Sample]:
-    """``save_visit_success`` and ``save_visit_error``, which the existing program counts: they are outcomes here."""
-    for suffix, outcome in (("_success", "ok"), ("_error", "error")):
-        if name.endswith(suffix):
-            wanted = name.removesuffix(suffix)
-            return [
-                single(timing.at, 1)
-                for timing in facts.timings
-                if timing.operation == wanted and timing.outcome == outcome
-            ]
-    return []
+def _kind(facts: Facts, name: str, wanted: str | None) -> str:
+    """The kind that is wanted, or the first that a name has."""
+    kinds = (wanted,) if wanted in _KINDS else _KINDS
+    return next((kind for kind in kinds if any(True for _ in _samples(facts, kind, name))), kinds[0])
+
+
+def _samples(facts: Facts, kind: str, name: str) -> Iterator[Sample]:
+    """What was recorded under a name, of one kind alone; timings in milliseconds."""
+    if kind == "timing":
+        return (single(each.at, each.seconds * 1000) for each in facts.timings.of((name, operation(name))))
+    known = facts.samples.get((kind, name))
+    if known or kind != "count":
+        return iter(known or ())
+    # What the existing program counts under such names are outcomes here.
+    of, _, said = name.rpartition("_")
+    outcome = {"success": "ok", "error": "error"}.get(said)
+    return (single(each.at, 1) for each in facts.timings.of((of,)) if each.outcome == outcome)
 
 
 class Performance(Part):
@@ -196,6 +193,8 @@ class Performance(Part):
         It may use everything here. What it raises is swallowed; operations of its own are told to nobody.
         """
         self.handlers = (*self.handlers, handler)
+        # Decorated functions have been telling nobody.
+        current.renew(self._system)
 
     def tell(self, name: str, seconds: float) -> None:
         """An operation took so long."""
@@ -211,15 +210,17 @@ class Performance(Part):
         finally:
             self._telling.under_way = False
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_report(self, period: str = "1h") -> dict[str, Any]:
         """Durations of all operations together."""
         return performance(self.facts(period), period, Slow(SLOW_SECONDS))
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_operation_stats(self, operation_name: str, period: str = DEFAULT_PERIOD) -> dict[str, Any]:
         """One operation: how often, how long, how often it failed."""
-        found = [timing for timing in self.facts(period).timings if timing.operation == operation(operation_name)]
-        failures = sum(timing.outcome == "error" for timing in found)
-        figures = timing_data([timing.seconds * 1000 for timing in found])
-        return {**figures, "failures": failures, "failure_rate": failures / len(found) if found else 0.0}
+        name = operation(operation_name)
+        timings = self.facts(period).timings
+        figures = timing_data(timings.seconds(name))
+        failures = sum(timing.outcome == "error" for timing in timings.of((name,)))
+        rate = failures / figures["count"] if figures["count"] else 0.0
+        return {**figures, "failures": failures, "failure_rate": rate}

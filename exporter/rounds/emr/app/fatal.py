@@ -28,7 +28,7 @@ _SIGNALS = {
 }
 _FATAL = re.compile(r"^(?:Fatal Python error|Windows fatal exception): (.*)$", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.+)$')
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
 #: Bytes of a file that are read.
 _LONGEST = 1024 * 1024
 
@@ -75,7 +75,7 @@ class FatalFile:
             OSError: it cannot be made.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = File(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CLOEXEC, 0o600), "wb")
+        file = File(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o600), "wb")
         file.write(json.dumps(self._about).encode() + b"\n")
         return file
 

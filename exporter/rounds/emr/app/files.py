@@ -71,12 +71,17 @@ def open_file(
             broken = None
             continue
         try:
-            return Opened(_connect(path, app, now, check=check), seen, identity(_wal(path)))
+            connection = _connect(path, app, now, check=check)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-        broken = seen
-    raise Unusable("it is damaged again and again")
+            broken = seen
+            continue
+        if identity(path) == seen:
+            return Opened(connection, seen, identity(_wal(path)))
+        # Another file has been put there, and nobody knows which of them is open.
+        connection.close()
+    raise Unusable("it is replaced again and again")
 
 
 def identity(path: Path) -> Identity | None:
@@ -149,7 +154,14 @@ def _code(error: BaseException) -> int:
 
 
 def _connect(path: Path, app: str, now: float, *, check: bool) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        # Not to be made here, where it would be readable for others.
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
     try:
         if check:
             _check(connection)
@@ -164,7 +176,7 @@ def _connect(path: Path, app: str, now: float, *, check: bool) -> sqlite3.Connec
 
 def _check(connection: sqlite3.Connection) -> None:
     # Rows can be added to a file with broken pages, so that writing alone would not tell.
-    limit = threading.Timer(CHECK_SECONDS, connection.interrupt)
+    limit = threading.Timer(CHECK_SECONDS, _interrupt, [connection])
     limit.daemon = True
     with suppress(RuntimeError):
         # Since Python 3.12 there are no new threads while the interpreter ends.
@@ -177,11 +189,17 @@ def _check(connection: sqlite3.Connection) -> None:
         return
     finally:
         limit.cancel()
-    if found != "ok":
+    # It also tells of values that a table's own conditions forbid: they are somebody's data, and no damage.
+    if str(found).startswith("***") or "malformed" in str(found):
         broken = sqlite3.DatabaseError("quick_check found damage")
         broken.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         broken.sqlite_errorname = "SQLITE_CORRUPT"
         raise broken
+
+
+def _interrupt(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):
+        connection.interrupt()
 
 
 def _refuse_newer(connection: sqlite3.Connection) -> None:

@@ -33,6 +33,14 @@ class Current:
     def use(self, system: MonitoringSystem | None) -> None:
         """From now on it is this one."""
         self.system = system
+        self._bind_all()
+
+    def renew(self, system: MonitoringSystem) -> None:
+        """This one tells something else now."""
+        if self.system is system:
+            self._bind_all()
+
+    def _bind_all(self) -> None:
         with _guard:
             everything = list(_all)
         for late in everything:

@@ -16,7 +16,7 @@ from rounds.emr.app import crashes, sentry, spool
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Group, dropped
 from rounds.emr.app.crashes import Actions, Report
-from rounds.emr.app.errors import Portrait, Portraits, look
+from rounds.emr.app.errors import Portrait, Portraits, look, type_name
 from rounds.emr.app.fatal import FatalFile, Signalled
 from rounds.emr.app.rows import add_counter
 from rounds.emr.app.runs import Dead, Fatal
@@ -24,6 +24,7 @@ from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.sending import Sender, Target, allowed
 from rounds.emr.app.store import Store
 from rounds.emr.app.writer import Writer
+from rounds.emr.names import OTHER
 
 #: Seconds that the end of a process waits for the store.
 PATIENCE = 2.0
@@ -95,6 +96,7 @@ class Lookout:
         self._hour: deque[float] = deque(maxlen=_SENTRY_PER_HOUR)
         self._waiting: deque[Message] = deque()
         self._lost = 0
+        self._examined: dict[int, Fatal] = {}
         self._targets = [] if store is None else self._find_targets(report_url)
         self._sender = Sender(spool.Spool(store), self._targets) if store is not None and self._targets else None
 
@@ -137,14 +139,19 @@ class Lookout:
 
     def crash(self, error: BaseException) -> None:
         """An exception that ends the process. It is on the disk when this returns, or as soon as that can be."""
+        try:
+            made = self._report(error)
+        except Exception:
+            # An exception may be as odd as it likes, and memory scarce: better a little than nothing.
+            little = Portrait("0" * 16, type_name(type(error)), OTHER, "")
+            made = crashes.report(self._clock(), "python", little, self._about, pid=os.getpid())
         # Sentry gets it as what ended the process.
-        self._offered[self._portrait(error).fingerprint] = time.monotonic()
+        self._offered[made.fingerprint] = time.monotonic()
         self.error(error, "main")
         writer = self._writer
         if writer is None:
             return
         self._alerts.abandon()
-        made = self._report(error)
         kept = self._keep(made)
 
         def end(store: Store) -> None:
@@ -202,6 +209,8 @@ class Lookout:
         """What is known of a process that did not say how it ended."""
         if self.folder is None:
             return None
+        if dead.id in self._examined:
+            return self._examined[dead.id]  # The store has not taken it then, and asks again.
         file = FatalFile(self.folder.path, dead.pid, dead.started)
         signalled = file.read()
         if signalled is None:
@@ -215,7 +224,8 @@ class Lookout:
             name = made.name
         self._wait(self._messages(made, f"run-{dead.id}"))
         file.remove()
-        return Fatal(signalled.error_type, name, signalled.fingerprint)
+        self._examined[dead.id] = Fatal(signalled.error_type, name, signalled.fingerprint)
+        return self._examined[dead.id]
 
     def offer(self, groups: Mapping[str, Group]) -> None:
         """Errors that were seen: those that are new in a while go to Sentry."""
@@ -260,6 +270,9 @@ class Lookout:
                 self._enter(store, made, made.name)
             self.folder.prune()
         self.send(store)
+        if self._sender is None:
+            # Nobody sends any more what an earlier process left, nor looks how old it is.
+            store.transaction(lambda connection: spool.trim(connection, self._clock()))
 
     def _enter(self, store: Store, made: Report, file: str) -> None:
         def work(connection: sqlite3.Connection) -> None:
@@ -327,7 +340,9 @@ def _causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     seen = {id(error)}
     while len(found) < _CAUSES:
-        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        cause = error.__cause__
+        if cause is None and not error.__suppress_context__:
+            cause = error.__context__
         if cause is None or id(cause) in seen:
             break
         seen.add(id(cause))

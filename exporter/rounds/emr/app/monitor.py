@@ -16,7 +16,6 @@ from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
 from rounds.emr.app.checking import Check
 from rounds.emr.app.errors import Portraits, given, look, mark, recall, seen, type_name
-from rounds.emr.app.hooks import Hooks
 from rounds.emr.app.instruments import Count, Gauge, amount
 from rounds.emr.app.intake import ALERT, COUNT, ERROR, TIMING, Intake
 from rounds.emr.app.lookout import Lookout
@@ -30,6 +29,7 @@ from rounds.emr.app.writer import Writer
 from rounds.emr.health.result import Health
 
 if TYPE_CHECKING:
+    from rounds.emr.app.hooks import Hooks
     from rounds.emr.app.serving import Server, Totals
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -177,6 +177,7 @@ class Monitor:
 
     def seed(self, operation: str, slow: float | None) -> None:
         """Make counters known before they grow: one that is born as 1 has not grown for Prometheus."""
+        operation = names.label(operation)
         if operation in self._seeded or len(self._seeded) > _SEEDED:
             return
         self._seeded.add(operation)
@@ -205,9 +206,8 @@ class Monitor:
         end = perf_counter()
         taken = amount(seconds)
         if taken is not None and taken >= 0:
-            known = outcome if outcome in names.OUTCOMES else "ok"
             operation = name if isinstance(name, str) else names.OTHER
-            self.intake.put((TIMING, end - taken, end, operation, known, None))
+            self.intake.put((TIMING, end - taken, end, operation, _outcome(outcome), None))
 
     def capture(
         self,
@@ -345,6 +345,8 @@ class Monitor:
         if self._lookout is None or self.writer is None:
             return
         if self._hooks is None:
+            from rounds.emr.app.hooks import Hooks  # noqa: PLC0415 - brings asyncio, which not every application has
+
             self._hooks = Hooks(self._lookout, self._lookout.fatal_file(self.writer.run.started))
         wanted = {
             "sys": sys,
@@ -386,3 +388,7 @@ class Monitor:
         if self._server is not None:
             self._server.close()
         self.intake.close()
+
+
+def _outcome(said: object) -> str:
+    return said if isinstance(said, str) and said in names.OUTCOMES else "ok"

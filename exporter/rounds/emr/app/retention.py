@@ -134,7 +134,7 @@ def foreign_bytes(connection: sqlite3.Connection) -> int:
             "SELECT sum(pgsize) FROM dbstat WHERE aggregate = 1"
             " AND name NOT LIKE 'rounds!_%' ESCAPE '!' AND name NOT LIKE 'sqlite!_s%' ESCAPE '!'"
         ).fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.Error:
         return 0
     return int(size or 0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import uuid
 from collections.abc import Sequence
@@ -36,7 +37,12 @@ def configured(environment: dict[str, str] | None = None) -> Dsn | None:
     text = environment.get("SENTRY_DSN", "")
     if not text or importlib.util.find_spec("sentry_sdk") is None:
         return None
-    return parse(text)
+    dsn = parse(text)
+    if dsn is None:
+        logging.getLogger("rounds.emr").warning(
+            "Sentry is not used: its DSN is none, or neither https nor on this computer"
+        )
+    return dsn
 
 
 def parse(text: str) -> Dsn | None:

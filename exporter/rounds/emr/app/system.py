@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
 from rounds.emr.app.dashboard import Alerting, Dashboard, HealthChecker
 from rounds.emr.app.facade import SLOW_SECONDS, ErrorTracker, Metrics, Performance
+from rounds.emr.app.intake import ERROR, FAILURE, Record
 from rounds.emr.app.late import current
 from rounds.emr.app.monitor import Monitor
 from rounds.emr.app.operations import Operation, Watch
@@ -52,8 +52,9 @@ class MonitoringSystem:
         app: str = "app",
         scrub: Scrubber | None = None,
     ) -> None:
-        self.db_path = Path(db_path)
-        self.clinic_db_path = None if clinic_db_path is None else Path(clinic_db_path)
+        # The application may change its folder.
+        self.db_path = Path(db_path).absolute()
+        self.clinic_db_path = None if clinic_db_path is None else Path(clinic_db_path).absolute()
         self.app_version = app_version
         self.app = app
         self._scrub = scrub
@@ -113,7 +114,7 @@ class MonitoringSystem:
         results = self.health.check_all()
         return bool(results) and all(result.state == "healthy" for result in results.values())
 
-    @quiet(dict)
+    @quiet(dict[str, Any])
     def get_summary(self) -> dict[str, Any]:
         """The state of things in a few figures."""
         return self.dashboard.get_summary()
@@ -133,6 +134,7 @@ class MonitoringSystem:
         """Write what was said. It is added up by hours and days when it is read."""
         self.monitor.flush()
 
+    @quiet(lambda: None)
     def set_user(self, user_id: object = None, user_data: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Remember who works with the application, in memory; it is stored and sent nowhere."""
         self.user = {"user_id": user_id, **(user_data or {}), **more}
@@ -142,7 +144,16 @@ class MonitoringSystem:
     def watch(self, name: str, *, slow: float | None = SLOW_SECONDS, capture: bool = True) -> Watch:
         """What is told of an operation's calls."""
         self.monitor.seed(name, slow)
-        return _Watch(self, label(name), slow, capture=capture)
+        monitor = self.monitor
+        kind = _Watch if self.performance.handlers else Watch
+        watch = kind(monitor.intake, monitor.scrub, label(name), slow, expected=(), error_if=None, capture=capture)
+        if isinstance(watch, _Watch):
+            watch.tell_too(self.performance)
+        return watch
+
+    def errors_of(self, name: str) -> Watch:
+        """What is told of calls of which only errors are recorded."""
+        return _Errors(self.monitor, label(name))
 
     def block(self, name: str) -> Operation:
         """A block to be measured, plain or async, or a decorator. What leaves it is not captured."""
@@ -159,24 +170,35 @@ class MonitoringSystem:
 class _Watch(Watch):
     """Also tells those who want to hear of slow operations."""
 
-    __slots__ = ("_performance",)
+    __slots__ = ()
 
-    def __init__(self, system: MonitoringSystem, name: str, slow: float | None, *, capture: bool) -> None:
-        monitor = system.monitor
-        super().__init__(monitor.intake, monitor.scrub, name, slow, expected=(), error_if=None, capture=capture)
-        self._performance = system.performance
+    def tell_too(self, performance: Performance) -> None:
+        """Tell them behind what is recorded."""
+        record = self._put
 
-    def ok(self, begin: float, result: object) -> None:
-        """It gave a result."""
-        super().ok(begin, result)
-        if self._performance.handlers:
-            self._performance.tell(self._name, perf_counter() - begin)
+        def put(said: Record) -> None:
+            record(said)
+            _, begin, end, name, *_ = said
+            performance.tell(name, end - begin)
 
-    def failed(self, begin: float, error: BaseException) -> None:
-        """It raised this."""
-        super().failed(begin, error)
-        if self._performance.handlers:
-            self._performance.tell(self._name, perf_counter() - begin)
+        self._put = put  # type: ignore[assignment]  # it is taken for the type of that very method
+
+
+class _Errors(Watch):
+    """Records errors without the operations that they are of."""
+
+    __slots__ = ()
+
+    def __init__(self, monitor: Monitor, name: str) -> None:
+        super().__init__(monitor.intake, monitor.scrub, name, None, expected=(), error_if=None, capture=True)
+        record = self._put
+
+        def put(said: Record) -> None:
+            if said[0] == FAILURE:
+                _, _, end, _, _, *error = said
+                record((ERROR, end, *error))
+
+        self._put = put  # type: ignore[assignment]  # it is taken for the type of that very method
 
 
 def _notifications(config: Any) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
@@ -124,16 +125,16 @@ def errors(facts: Facts, period: str, zone: tzinfo | None = None, *, top: int = 
             for fingerprint, group in frequent
         ],
         "by_day": [
-            {"date": shown(at, zone)[:10], "count": int(summary(samples)["sum"])}
-            for at, samples in series(facts.error_samples, "1d", zone)
+            {"date": shown(day.at, zone)[:10], "count": int(day.total)}
+            for day in series(facts.error_samples, "1d", zone)
         ],
     }
 
 
 def performance(facts: Facts, period: str, slow: Slow, zone: tzinfo | None = None) -> dict[str, Any]:
     """Durations of all operations together, in milliseconds, and what they took of the computer."""
-    seconds = [timing.seconds for timing in facts.timings]
-    slowest = sorted(facts.timings, key=lambda timing: timing.seconds, reverse=True)[:_SLOWEST]
+    seconds = facts.timings.seconds()
+    slowest = heapq.nlargest(_SLOWEST, facts.timings, key=lambda timing: timing.seconds)
     return {
         "period": period,
         "total_operations": len(seconds),
@@ -160,17 +161,14 @@ def metrics(facts: Facts) -> dict[str, dict[str, Any]]:
     Timings are in milliseconds, their names end in ``_ms``. A name that has several kinds has an entry of each: what
     comes behind the first is called ``NAME:KIND``.
     """
-    by_operation: dict[str, list[float]] = {name: [] for name in OPERATIONS}
-    for timing in facts.timings:
-        by_operation.setdefault(timing.operation, []).append(timing.seconds * _MS)
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name in OPERATIONS:
-        found["timing", f"{name}_ms"] = timing_data(by_operation.pop(name))
+        found["timing", f"{name}_ms"] = timing_data(facts.timings.seconds(name))
     for kind, names in (("count", EVENTS), ("gauge", GAUGES)):
         for name in names:
             found[kind, name] = {"type": kind, **summary(facts.samples.get((kind, name), ()))}
-    for name, values in sorted(by_operation.items()):
-        found["timing", f"{name}_ms"] = timing_data(values)
+    for name in sorted(facts.timings.operations.difference(OPERATIONS)):
+        found["timing", f"{name}_ms"] = timing_data(facts.timings.seconds(name))
     for (kind, name), samples in sorted(facts.samples.items()):
         found.setdefault((kind, name), {"type": kind, **summary(samples)})
     named: dict[str, dict[str, Any]] = {}
@@ -179,17 +177,17 @@ def metrics(facts: Facts) -> dict[str, dict[str, Any]]:
     return named
 
 
-def timing_data(milliseconds: list[float]) -> dict[str, Any]:
-    """A timing's summary."""
-    count, total = len(milliseconds), sum(milliseconds)
+def timing_data(seconds: Sequence[float]) -> dict[str, Any]:
+    """A timing's summary, in milliseconds."""
+    count, total = len(seconds), sum(seconds)
     figures = {
         "sum": total,
         "mean": total / count if count else 0.0,
-        "min": min(milliseconds, default=0.0),
-        "max": max(milliseconds, default=0.0),
-        **percentiles(milliseconds),
+        "min": min(seconds, default=0.0),
+        "max": max(seconds, default=0.0),
+        **percentiles(seconds),
     }
-    return {"type": "timing", "count": count, **{name: _rounded(value) for name, value in figures.items()}}
+    return {"type": "timing", "count": count, **{name: _rounded(value * _MS) for name, value in figures.items()}}
 
 
 def _rounded(milliseconds: float) -> float:

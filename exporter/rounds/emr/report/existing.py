@@ -9,7 +9,7 @@ from datetime import tzinfo
 from typing import Any, TypeAlias
 
 from rounds.emr.names import label, operation
-from rounds.emr.report.facts import ALERTS, CRASHES, Alert, Crash, Facts, Timing
+from rounds.emr.report.facts import ALERTS, CRASHES, Alert, Crash, Facts
 from rounds.emr.report.figures import single
 from rounds.emr.report.times import LocalTimes, bound
 
@@ -18,17 +18,20 @@ _KINDS = ("count", "gauge")
 Row: TypeAlias = tuple[float, tuple[Any, ...]]
 
 
-def add(facts: Facts, connection: sqlite3.Connection, since: float, zone: tzinfo | None) -> None:
+def add(
+    facts: Facts, connection: sqlite3.Connection, since: float, operations_since: float, zone: tzinfo | None
+) -> None:
     """Add what they say. A row that makes no sense is left out; tables and columns may be missing."""
     rows = _Rows(connection, since, LocalTimes(zone))
+    lately = _Rows(connection, operations_since, LocalTimes(zone))
     for at, (fingerprint, error_type) in rows.since("errors", "error_hash", "error_type"):
         facts.error(str(fingerprint), label(error_type), 1, at)
         facts.error_samples.append(single(at, 1))
-    for at, row in rows.since("metrics", "metric_type", "name", "value"):
+    for at, row in lately.since("metrics", "metric_type", "name", "value"):
         _metric(facts, at, *row)
-    for at, (name, ms, success) in rows.since("transactions", "name", "duration_ms", "success"):
+    for at, (name, ms, success) in lately.since("transactions", "name", "duration_ms", "success"):
         if _is_number(ms) and ms >= 0:
-            facts.timings.append(Timing(at, label(name), ms / 1000, "ok" if success else "error"))
+            facts.timings.add(at, label(name), ms / 1000, "ok" if success else "error")
     for at, (severity, key) in rows.newest(ALERTS, "alerts", "severity", "dedupe_key"):
         facts.alerts.append(Alert(at, label(severity), label(key) if key else ""))
     for at, (error_type, submitted) in rows.newest(CRASHES, "crash_reports", "exception_type", "submitted"):
@@ -42,7 +45,7 @@ def _metric(facts: Facts, at: float, kind: object, name: object, value: Any) -> 
         return
     if kind == "timing":
         if value >= 0:
-            facts.timings.append(Timing(at, operation(str(name)), value / 1000, "ok"))
+            facts.timings.add(at, operation(str(name)), value / 1000, "ok")
     elif kind in _KINDS:
         facts.sample(str(kind), label(name), single(at, value))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +20,49 @@ class Timing(NamedTuple):
     operation: str
     seconds: float
     outcome: str
+
+
+class Timings:
+    """Operations, of which there may be a million: in 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._columns: dict[tuple[str, str], tuple[array[float], array[float]]] = {}
+
+    def add(self, at: float, operation: str, seconds: float, outcome: str) -> None:
+        """Add one."""
+        key = operation, outcome
+        columns = self._columns.get(key)
+        if columns is None:
+            columns = self._columns[key] = (array("d"), array("d"))
+        columns[0].append(at)
+        columns[1].append(seconds)
+
+    @property
+    def operations(self) -> set[str]:
+        """Their names."""
+        return {operation for operation, _ in self._columns}
+
+    def seconds(self, operation: str | None = None) -> array[float]:
+        """How long they took: those of an operation, or all."""
+        found = array("d")
+        for (name, _), (_, seconds) in self._columns.items():
+            if operation in (name, None):
+                found.extend(seconds)
+        return found
+
+    def of(self, operations: Collection[str]) -> Iterator[Timing]:
+        """Those of some operations, one by one."""
+        return (timing for key in self._columns if key[0] in operations for timing in self._each(*key))
+
+    def __iter__(self) -> Iterator[Timing]:
+        return (timing for key in self._columns for timing in self._each(*key))
+
+    def __len__(self) -> int:
+        return sum(len(seconds) for _, seconds in self._columns.values())
+
+    def _each(self, operation: str, outcome: str) -> Iterator[Timing]:
+        for at, seconds in zip(*self._columns[operation, outcome], strict=True):
+            yield Timing(at, operation, seconds, outcome)
 
 
 class Alert(NamedTuple):
@@ -64,7 +109,7 @@ class Run:
 class Facts:
     """What was found. Names have passed :func:`rounds.emr.names.label`."""
 
-    timings: list[Timing] = field(default_factory=list)
+    timings: Timings = field(default_factory=Timings)
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
     """By kind (count, gauge) and name: one name may have both, and they are never mixed."""
     errors: dict[str, Group] = field(default_factory=dict)

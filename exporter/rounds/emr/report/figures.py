@@ -59,19 +59,20 @@ def percentiles(values: Iterable[float]) -> dict[str, float]:
 
 def summary(samples: Iterable[Sample]) -> dict[str, float]:
     """``count``, ``sum``, ``mean``, ``min``, ``max``; zeros where nothing was recorded."""
-    count, total, low, high = 0, 0.0, 0.0, 0.0
+    whole: Sample | None = None
     for sample in samples:
-        low = sample.low if not count else min(low, sample.low)
-        high = sample.high if not count else max(high, sample.high)
-        count += sample.times
-        total += sample.total
-    return {"count": count, "sum": total, "mean": total / count if count else 0.0, "min": low, "max": high}
+        whole = sample if whole is None else _joined(whole, sample)
+    if whole is None:
+        return {"count": 0, "sum": 0.0, "mean": 0.0, "min": 0.0, "max": 0.0}
+    _, times, total, low, high = whole
+    return {"count": times, "sum": total, "mean": total / times if times else 0.0, "min": low, "max": high}
 
 
-def series(samples: Iterable[Sample], interval: str, zone: tzinfo | None = None) -> list[tuple[float, list[Sample]]]:
-    """Samples by the buckets that they fall into: the bucket's start, oldest first. Empty buckets are left out.
+def series(samples: Iterable[Sample], interval: str, zone: tzinfo | None = None) -> list[Sample]:
+    """Samples put together by the buckets that they fall into, each as of its bucket's start, oldest first.
 
-    Buckets begin at midnight of the zone, so that a day is a day there, also one of 23 or 25 hours.
+    Buckets begin at midnight of the zone, so that a day is a day there, also one of 23 or 25 hours. Empty ones are
+    left out.
 
     Args:
         samples: in any order.
@@ -84,10 +85,18 @@ def series(samples: Iterable[Sample], interval: str, zone: tzinfo | None = None)
     if interval not in BUCKETS:
         raise ValueError(f"interval should be one of {', '.join(BUCKETS)}")
     start_of = _starts(BUCKETS[interval], zone)
-    found: dict[float, list[Sample]] = {}
+    found: dict[float, Sample] = {}
     for sample in samples:
-        found.setdefault(start_of(sample.at), []).append(sample)
-    return sorted(found.items())
+        start = start_of(sample.at)
+        known = found.get(start)
+        found[start] = sample._replace(at=start) if known is None else _joined(known, sample)
+    return [found[start] for start in sorted(found)]
+
+
+def _joined(one: Sample, other: Sample) -> Sample:
+    return Sample(
+        one.at, one.times + other.times, one.total + other.total, min(one.low, other.low), max(one.high, other.high)
+    )
 
 
 def _starts(width: int, zone: tzinfo | None) -> Callable[[float], float]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 
 from rounds.emr.layout import SLOT_SECONDS
-from rounds.emr.report.facts import ALERTS, CRASHES, Alert, Crash, Facts, Run, Timing
+from rounds.emr.report.facts import ALERTS, CRASHES, Alert, Crash, Facts, Run
 from rounds.emr.report.figures import Sample
 
 
-def add(facts: Facts, connection: sqlite3.Connection, there: frozenset[str], since: float) -> None:
+def add(
+    facts: Facts, connection: sqlite3.Connection, there: frozenset[str], since: float, operations_since: float
+) -> None:
     """Add what they say. What is kept by slots of five minutes begins with the slot that ``since`` is in."""
     slot = int(since // SLOT_SECONDS)
     if "rounds_timing" in there:
         sql = "SELECT at, operation, seconds, outcome FROM rounds_timing WHERE at >= ?"
-        facts.timings.extend(map(Timing._make, connection.execute(sql, (since,))))
+        for row in connection.execute(sql, (operations_since,)):
+            facts.timings.add(*row)
     if "rounds_sample" in there:
         sql = "SELECT slot, kind, name, count, sum, min, max FROM rounds_sample WHERE slot >= ?"
         for number, kind, name, count, total, low, high in connection.execute(sql, (slot,)):
