@@ -134,6 +134,17 @@ def test_a_store_that_was_restored_from_an_older_copy(
     assert found.counted("crashes_total") == {"python": 4}
 
 
+def test_a_counter_is_told_from_0_on(store: LibraryStore, watch: Watch) -> None:
+    """What the library has at 0 has its series, so that its first event is an increase for Prometheus."""
+    store.counter("operations_total", "save_visit", "error", by=0).counter("events_total", "saved", by=0)
+    found = watch.look()
+    assert found.one("operations_total", operation="save_visit", outcome="error") == 0
+    assert found.one("events_total", event="saved") == 0
+    assert found.total("operation_duration_seconds", operation="save_visit") == 0
+    watch.configure()
+    assert watch.look().one("events_total", event="saved") == 0
+
+
 def test_many_stores_after_each_other(store: LibraryStore, watch: Watch) -> None:
     for number in range(20):
         store.path.unlink()
