@@ -34,6 +34,8 @@ _CLOSED: Mapping[str, Metric] = {
         metrics.CPU,
     )
 }
+#: Less than a counter can say.
+_UNSAID = -1.0
 #: Stores that are remembered.
 _STORES = 16
 #: Newest processes that are looked at.
@@ -112,12 +114,15 @@ class OwnStore:
                 values[identity, hashed(str(name), str(labels))] = str(name), str(labels), float(value)
         returned, diverged = self._compare(identity, values)
         for key, (name, document, value) in values.items():
-            before, most = said.items.get(key, (0.0, 0.0))
+            before, most = said.items.get(key, (_UNSAID, 0.0))
             said.put(key, (value, most if diverged else value))
-            new = value - (most if returned else before)
+            new = value - (most if returned else max(before, 0.0))
+            if new <= 0 and before != _UNSAID:
+                continue
+            # A counter that is known from 0 on gets its series before there is something to count.
+            labels = _labels(document)
+            self._grow(name, labels, max(new, 0.0))
             if new > 0:
-                labels = _labels(document)
-                self._grow(name, labels, new)
                 grown.add((name, labels))
         return grown
 
