@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 from rounds.emr.app.late import Late, LateWatch
 from rounds.emr.app.retrying import Plan, retrying
 from rounds.emr.app.severity import Severity, severity_of
-from rounds.emr.app.telling import Alerting, Calls, Captured, Failure, Retries, Slow
+from rounds.emr.app.telling import Alerting, Calls, Failure, Retries, Slow
 from rounds.emr.app.wrapping import Watch, wrap
 from rounds.emr.names import OTHER, label
 
@@ -183,7 +183,7 @@ def capture_errors(context_func: Any = None) -> Any:
 
 
 def _capturing(target: Any) -> Any:
-    return _decorator(target, lambda system, names: Captured(system, names.function))
+    return _decorator(target, lambda system, names: system.errors_of(names.function))
 
 
 def _context_or_target(function: Callable[..., Any]) -> Any:

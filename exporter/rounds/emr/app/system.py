@@ -13,7 +13,7 @@ from rounds.emr.app.facade import SLOW_SECONDS, ErrorTracker, Metrics, Performan
 from rounds.emr.app.intake import Record
 from rounds.emr.app.late import current
 from rounds.emr.app.monitor import Monitor
-from rounds.emr.app.operations import Operation, Watch
+from rounds.emr.app.operations import Operation, Watch, error_of
 from rounds.emr.app.quiet import quiet
 from rounds.emr.app.retention import remove_older
 from rounds.emr.app.scrubbing import Scrubber
@@ -151,6 +151,10 @@ class MonitoringSystem:
             watch.tell_too(self.performance)
         return watch
 
+    def errors_of(self, name: str) -> Watch:
+        """What is told of calls of which only errors are recorded."""
+        return _Errors(self.monitor, label(name))
+
     def block(self, name: str) -> Operation:
         """A block to be measured, plain or async, or a decorator. What leaves it is not captured."""
         return Operation(label(name), lambda operation: self.watch(operation, capture=False))
@@ -176,6 +180,23 @@ class _Watch(Watch):
             record(said)
             _, begin, end, name, *_ = said
             performance.tell(name, end - begin)
+
+        self._put = put  # type: ignore[assignment]  # it is taken for the type of that very method
+
+
+class _Errors(Watch):
+    """Records errors without the operations that they are of."""
+
+    __slots__ = ()
+
+    def __init__(self, monitor: Monitor, name: str) -> None:
+        super().__init__(monitor.intake, monitor.scrub, name, None, expected=(), error_if=None, capture=True)
+        record = self._put
+
+        def put(said: Record) -> None:
+            error = error_of(said)
+            if error is not None:
+                record(error)
 
         self._put = put  # type: ignore[assignment]  # it is taken for the type of that very method
 

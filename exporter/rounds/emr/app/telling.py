@@ -140,25 +140,6 @@ class Calls:
         """Counted already."""
 
 
-class Captured:
-    """Captures what calls raise."""
-
-    __slots__ = ("_monitor", "_name", "begin")
-
-    def __init__(self, system: MonitoringSystem, name: str) -> None:
-        self._monitor = system.monitor
-        self._name = name
-        self.begin = perf_counter
-
-    def ok(self, begin: float, result: object) -> None:
-        """Nothing to capture."""
-
-    def failed(self, begin: float, error: BaseException) -> None:  # noqa: ARG002
-        """It raised this."""
-        if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
-            self._monitor.note(error, operation=self._name)
-
-
 class Retries:
     """Counts attempts, and alerts when the last one failed."""
 
