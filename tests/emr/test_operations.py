@@ -11,6 +11,7 @@ import json
 import logging
 import pickle
 import signal
+import sys
 import threading
 import traceback
 import weakref
@@ -234,6 +235,30 @@ def test_recursion_without_end_stays_the_error_that_it_is(app: Monitored, monito
     with pytest.raises(RecursionError):
         endless()
     assert app.errors == {("RecursionError", "captured"): 1}
+
+
+def test_at_the_limit_of_recursion_a_result_is_not_taken_away(monitor: Monitor) -> None:
+    ran: list[int] = []
+
+    @monitor.operation
+    def work() -> str:
+        ran.append(1)
+        return "done"
+
+    def below(levels: int) -> str:
+        return below(levels - 1) if levels else work()
+
+    done = []
+    for levels in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
+        ran.clear()
+        try:
+            done.append(below(levels) == "done")
+        except RecursionError:
+            # It was not called at all.
+            assert ran == []
+    assert done
+    assert len(done) < 200
+    assert all(done)
 
 
 # --- methods and other things that can be called ----------------------------------------------------------------------

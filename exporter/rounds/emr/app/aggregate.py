@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rounds.emr import names
 from rounds.emr.app.batch import Alert, Batch, Group, Labels, dropped
 from rounds.emr.app.errors import Portraits
 from rounds.emr.app.instruments import Count as Counted
 from rounds.emr.app.instruments import Gauge, amount
 from rounds.emr.app.intake import Intake, Record
 from rounds.emr.layout import SLOT_SECONDS
+from rounds.emr.names import DURATION_BOUNDS, DURATION_BUCKETS, OTHER, label
 
 #: Different names of operations and of events that an application may have, and kinds of errors.
 NAMES, ERROR_TYPES = 500, 50
@@ -99,7 +99,7 @@ class Aggregate:
         tally = self._tallies.get((operation, outcome)) or self._tally(operation, outcome)
         self._touched.add(tally)
         seconds = end - begin if end > begin else 0.0
-        tally.buckets[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        tally.buckets[bisect_left(DURATION_BOUNDS, seconds)] += 1
         tally.sum += seconds
         if slow is not None and seconds > slow:
             tally.slow += 1
@@ -152,9 +152,9 @@ class Aggregate:
         if value is None or value < 0:
             batch.counters[dropped("error")] += 1
         else:
-            label = self._names["event"](count.name)
-            batch.counters["events_total", (label,)] += value  # type: ignore[assignment]
-            batch.sample(self._clock(), "count", label, value)
+            event = self._names["event"](count.name)
+            batch.counters["events_total", (event,)] += value  # type: ignore[assignment]
+            batch.sample(self._clock(), "count", event, value)
 
     def _alert(self, batch: Batch, record: Record) -> None:
         alert: Alert = record[1]
@@ -172,13 +172,13 @@ class _Names:
 
     def __call__(self, name: object) -> str:
         if not isinstance(name, str):
-            return names.OTHER
+            return OTHER
         # A member of an enumeration has a value that is a text.
         text = str.__str__(name)
         known = self._labels.get(text)
         if known is None:
-            known = names.label(text) if len(self._labels) < self._limit else names.OTHER
-            if known != names.OTHER:
+            known = label(text) if len(self._labels) < self._limit else OTHER
+            if known != OTHER:
                 self._labels[text] = known
         return known
 
@@ -194,7 +194,7 @@ class _Tally:
             ("operations_total", (operation, outcome)),
             ("operation_duration_seconds_sum", (operation,)),
             ("slow_operations_total", (operation,)),
-            tuple(("operation_duration_seconds_bucket", (operation, bucket)) for bucket in names.DURATION_BUCKETS),
+            tuple(("operation_duration_seconds_bucket", (operation, bucket)) for bucket in DURATION_BUCKETS),
         )
         self._empty()
 
@@ -211,6 +211,6 @@ class _Tally:
         self._empty()
 
     def _empty(self) -> None:
-        self.buckets = [0] * len(names.DURATION_BUCKETS)
+        self.buckets = [0] * len(DURATION_BUCKETS)
         self.sum = 0.0
         self.slow = 0

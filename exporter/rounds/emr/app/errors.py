@@ -9,12 +9,11 @@ from __future__ import annotations
 import dis
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from types import CodeType, TracebackType
 from typing import Any, TypeAlias
 
-from rounds.emr import names
+from rounds.emr.names import OTHER, label
 
 #: What was noted of an error: its kind as by :func:`kind_of`; code, position and module of each frame, one after the
 #: other, outermost first; the same of the members of an exception group; and what was called, where no frame is left.
@@ -89,8 +88,10 @@ def _mark_of(error: BaseException) -> object:
 
 def mark(error: BaseException, sight: Sight, fingerprint: str | None = None) -> None:
     """It is captured now. One that cannot be marked may be counted twice."""
-    with suppress(Exception):
+    try:
         error.__dict__[SEEN] = fingerprint or len(sight[1]) // 3
+    except Exception:
+        return
 
 
 def recall(error: BaseException) -> Sight | str:
@@ -151,7 +152,7 @@ class Portraits:
     def _paint(self, sight: Sight) -> Portrait:
         kind, _, _, origin = sight
         frames = _relevant(sight)
-        culprit = _place(frames[-1]) if frames else names.label(origin)
+        culprit = _place(frames[-1]) if frames else label(origin)
         return Portrait(self._fingerprint(sight, frames), kind.partition(" ")[0], culprit, "\n".join(_trace(frames)))
 
     def _fingerprint(self, sight: Sight, frames: list[Frame]) -> str:
@@ -178,7 +179,7 @@ class Portraits:
 
 def given(fingerprint: str) -> str:
     """A fingerprint of the application's own: as it is where it is a name, else hashed, as it may be about somebody."""
-    return fingerprint if names.label(fingerprint) == fingerprint else _hash(fingerprint)
+    return fingerprint if label(fingerprint) == fingerprint else _hash(fingerprint)
 
 
 def _hash(text: str) -> str:
@@ -239,8 +240,8 @@ _OWN = "rounds.emr.app."
 
 def _place(frame: Frame) -> str:
     code, _, module = frame
-    function = names.label(code.co_qualname)
-    return f"{names.label(module)}:{names.label(code.co_name) if function == names.OTHER else function}"
+    function = label(code.co_qualname)
+    return f"{label(module)}:{label(code.co_name) if function == OTHER else function}"
 
 
 def _trace(frames: list[Frame]) -> Iterator[str]:
@@ -255,17 +256,22 @@ def _line(code: CodeType, at: int) -> int:
 def kind_of(error: BaseException) -> str:
     """The kind of an exception: its label, a space, and its full name."""
     kind = type(error)
-    label = type_name(kind)
+    name = type_name(kind)
     try:
-        return f"{label} {kind.__module__}.{kind.__qualname__}"
+        return f"{name} {kind.__module__}.{kind.__qualname__}"
+    except RecursionError:
+        raise
     except Exception:
-        return f"{label} {names.OTHER}"
+        return f"{name} {OTHER}"
 
 
 def type_name(kind: type[BaseException]) -> str:
     """The label of a kind of exception."""
     try:
-        return names.label(kind.__name__)
+        return label(kind.__name__)
+    except RecursionError:
+        # There is no room now; callers have more.
+        raise
     except Exception:
         # A metaclass may do anything.
-        return names.OTHER
+        return OTHER

@@ -10,7 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from rounds.emr import names
 from rounds.emr.app.aggregate import Aggregate
 from rounds.emr.app.alerting import Alerts
 from rounds.emr.app.batch import Batch
@@ -27,6 +26,7 @@ from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.store import Limits, Store
 from rounds.emr.app.writer import Writer
 from rounds.emr.health.result import Health
+from rounds.emr.names import LEVELS, OTHER, OUTCOMES, RETRIES, label
 
 if TYPE_CHECKING:
     from rounds.emr.app.hooks import Hooks
@@ -43,7 +43,7 @@ _GAUGES = 500
 _SEEDED = 500
 
 #: What programs call levels that have another name here.
-_LEVELS = {**{level: level for level in names.LEVELS}, "warn": "warning", "critical": "error", "fatal": "error"}
+_LEVELS = {**{level: level for level in LEVELS}, "warn": "warning", "critical": "error", "fatal": "error"}
 
 
 class Monitor:
@@ -167,9 +167,11 @@ class Monitor:
             capture: whether exceptions are captured.
         """
 
-        def make(label: str) -> Watch:
-            self.seed(label, slow)
-            return Watch(self.intake, self.scrub, label, slow, expected=expected, error_if=error_if, capture=capture)
+        def make(operation: str) -> Watch:
+            self.seed(operation, slow)
+            return Watch(
+                self.intake, self.scrub, operation, slow, expected=expected, error_if=error_if, capture=capture
+            )
 
         if name is None or isinstance(name, str):
             return Operation(name, make)
@@ -177,11 +179,11 @@ class Monitor:
 
     def seed(self, operation: str, slow: float | None) -> None:
         """Make counters known before they grow: one that is born as 1 has not grown for Prometheus."""
-        operation = names.label(operation)
+        operation = label(operation)
         if operation in self._seeded or len(self._seeded) > _SEEDED:
             return
         self._seeded.add(operation)
-        for outcome in names.OUTCOMES:
+        for outcome in OUTCOMES:
             self.intake.put((COUNT, "operations_total", (operation, outcome), 0))
         self.intake.put((COUNT, "operation_duration_seconds_bucket", (operation, "+Inf"), 0))
         self.intake.put((COUNT, "operation_duration_seconds_sum", (operation,), 0))
@@ -194,11 +196,11 @@ class Monitor:
 
     def gauge(self, name: str) -> Gauge:
         """A gauge with ``set`` and ``add``."""
-        label = names.label(name)
-        gauge = self._gauges.get(label)
+        known = label(name)
+        gauge = self._gauges.get(known)
         if gauge is None:
-            label = label if len(self._gauges) < _GAUGES else names.OTHER
-            gauge = self._gauges.setdefault(label, Gauge())
+            known = known if len(self._gauges) < _GAUGES else OTHER
+            gauge = self._gauges.setdefault(known, Gauge())
         return gauge
 
     def timing(self, name: object, seconds: float, outcome: str = "ok") -> None:
@@ -206,7 +208,7 @@ class Monitor:
         end = perf_counter()
         taken = amount(seconds)
         if taken is not None and taken >= 0:
-            operation = name if isinstance(name, str) else names.OTHER
+            operation = name if isinstance(name, str) else OTHER
             self.intake.put((TIMING, end - taken, end, operation, _outcome(outcome), None))
 
     def capture(
@@ -275,8 +277,8 @@ class Monitor:
         plan = Plan(attempts, delay, backoff, jitter, on)
 
         def decorate(function: F) -> F:
-            operation = names.label(name) if name else name_of(function)
-            for outcome in names.RETRIES:
+            operation = label(name) if name else name_of(function)
+            for outcome in RETRIES:
                 self.intake.put((COUNT, "retries_total", (operation, outcome), 0))
 
             def tell(said: str, error: BaseException | None = None) -> None:
@@ -315,7 +317,7 @@ class Monitor:
         """
 
         def decorate(function: F) -> F:
-            check = Check(names.label(name), function, interval, timeout)
+            check = Check(label(name), function, interval, timeout)
             former = self._checks.get(check.name)
             if former is not None:
                 former.stop()
@@ -391,4 +393,4 @@ class Monitor:
 
 
 def _outcome(said: object) -> str:
-    return said if isinstance(said, str) and said in names.OUTCOMES else "ok"
+    return said if isinstance(said, str) and said in OUTCOMES else "ok"

@@ -10,11 +10,11 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, TypeVar
 
-from rounds.emr import names
 from rounds.emr.app.errors import OUTER, SEEN, add_innermost, look, mark, seen
-from rounds.emr.app.intake import FAILURE, ODD_FAILURE, TIMING, Intake
+from rounds.emr.app.intake import ERROR, FAILURE, ODD_FAILURE, TIMING, Intake, Record
 from rounds.emr.app.scrubbing import Scrubber
 from rounds.emr.app.wrapping import wrap
+from rounds.emr.names import OTHER, OUTCOMES, label
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,10 +76,10 @@ class Watch:
                 trace = trace.tb_next
             else:
                 add_innermost(record, trace)
-            marks[SEEN] = len(record) // 3 - 2
             # The collector of garbage forgets a tuple of such things, but never a list: many of them would make it go
             # through all that the application has.
             self._put(tuple(record))
+            marks[SEEN] = len(record) // 3 - 2
         except Exception:
             # Something about the exception is odd.
             self.left(begin, end, error)
@@ -101,10 +101,11 @@ class Watch:
             outcome = "ok"
         elif self._capture and not isinstance(error, self._expected) and not seen(error):
             sight = look(error, error.__traceback__, self._name)
-            mark(error, sight)
             self._learn(error, sight[0])
             message = None if self._messages is None else self._messages(error)
             self._put((ODD_FAILURE, begin, end, self._name, self._slow, sight, message))
+            # Last, as at the limit of recursion any of this may fail; who calls this function then has more room.
+            mark(error, sight)
             return
         self._put((TIMING, begin, end, self._name, outcome, self._slow))
 
@@ -121,6 +122,17 @@ class Watch:
         self._put((TIMING, begin, perf_counter(), self._name, outcome, self._slow))
 
 
+def error_of(record: Record) -> Record | None:
+    """The error that an operation's record tells of, by itself; None where it tells of none."""
+    if record[0] == FAILURE:
+        _, _, end, name, _, kind, *frames = record
+        return ERROR, end, "captured", (kind, frames, (), name), None, None
+    if record[0] == ODD_FAILURE:
+        _, _, end, _, _, sight, message = record
+        return ERROR, end, "captured", sight, message, None
+    return None
+
+
 class Span:
     """A block of an operation that is under way."""
 
@@ -133,7 +145,7 @@ class Span:
 
     def outcome(self, outcome: str) -> None:
         """Say what it came to, one of ok, error, cancelled and skipped, unless an exception leaves it."""
-        if outcome in names.OUTCOMES:
+        if outcome in OUTCOMES:
             self.said = outcome
 
 
@@ -175,7 +187,7 @@ class Operation:
 
     def _begin(self, owner: object) -> Span:
         if self._watch is None:
-            self._watch = self._make(self._name or names.OTHER)
+            self._watch = self._make(self._name or OTHER)
         span = Span(perf_counter(), owner)
         self._spans.append(span)
         return span
@@ -209,4 +221,4 @@ def name_of(target: Any) -> str:
     """The name of a function, in its class but not in the function that made it."""
     function = getattr(target, "__func__", None) or getattr(target, "fget", None) or target
     name = getattr(function, "__qualname__", None) or getattr(type(function), "__qualname__", "")
-    return names.label(str(name).rpartition("<locals>.")[2])
+    return label(str(name).rpartition("<locals>.")[2])

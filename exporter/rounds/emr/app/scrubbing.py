@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
-from rounds.emr import names
+from rounds.emr.names import label
 
 #: Characters of a tag's value and of a message that are kept.
 _TAG_LENGTH, _MESSAGE_LENGTH = 100, 500
@@ -35,7 +35,7 @@ class Scrubber:
                 key: _storable(value, _TAG_LENGTH)
                 for key in self.keys
                 # What is nested may hold anything.
-                if key in tags and isinstance(value := tags[key], str | int | float) and names.label(key) == key
+                if key in tags and isinstance(value := tags[key], str | int | float) and label(key) == key
             }
         except Exception:
             return {}

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from rounds.emr import names
 from rounds.emr.app import process
 from rounds.emr.app.batch import Batch, Labels
 from rounds.emr.health.result import Health
+from rounds.emr.names import DURATION_BOUNDS, DURATION_BUCKETS, STATES
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -108,7 +108,7 @@ class Served:
             _PREFIX + _DURATION, "How long operations took, those that failed too.", labels=("app", "operation")
         )
         for (operation,), total in by_name[f"{_DURATION}_sum"]:
-            buckets = [counters.get((f"{_DURATION}_bucket", (operation, bound)), 0) for bound in names.DURATION_BUCKETS]
+            buckets = [counters.get((f"{_DURATION}_bucket", (operation, bound)), 0) for bound in DURATION_BUCKETS]
             histogram.add_metric(
                 (self._app, operation), list(zip(_BOUNDS, accumulate(buckets), strict=True)), sum_value=total
             )
@@ -135,7 +135,7 @@ class Served:
         states: list[tuple[Labels, float]] = [
             ((check, state), float(health.state == state))
             for check, health in self._health().items()
-            for state in names.STATES
+            for state in STATES
         ]
         text = "1 for the state in which the last run of the application's own check found what it checks."
         yield "health_state", text, ("check", "state"), states
@@ -148,7 +148,7 @@ class Served:
 
 
 #: As Prometheus writes them.
-_BOUNDS = (*(str(bound) for bound in names.DURATION_BOUNDS), "+Inf")
+_BOUNDS = (*(str(bound) for bound in DURATION_BOUNDS), "+Inf")
 
 
 class Server:

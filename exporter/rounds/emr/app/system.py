@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from rounds.emr.app.dashboard import Alerting, Dashboard, HealthChecker
 from rounds.emr.app.facade import SLOW_SECONDS, ErrorTracker, Metrics, Performance
-from rounds.emr.app.intake import ERROR, FAILURE, Record
+from rounds.emr.app.intake import Record
 from rounds.emr.app.late import current
 from rounds.emr.app.monitor import Monitor
-from rounds.emr.app.operations import Operation, Watch
+from rounds.emr.app.operations import Operation, Watch, error_of
 from rounds.emr.app.quiet import quiet
 from rounds.emr.app.retention import remove_older
 from rounds.emr.app.scrubbing import Scrubber
@@ -194,9 +194,9 @@ class _Errors(Watch):
         record = self._put
 
         def put(said: Record) -> None:
-            if said[0] == FAILURE:
-                _, _, end, _, _, *error = said
-                record((ERROR, end, *error))
+            error = error_of(said)
+            if error is not None:
+                record(error)
 
         self._put = put  # type: ignore[assignment]  # it is taken for the type of that very method
 
