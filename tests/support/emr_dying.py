@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeAlias
 
-import sqlalchemy
-
-from rounds.ledger.ledger import Ledger
-from rounds.ledger.tally import Tally
 from support.emr_looking import Found, Watch
-from support.killing import die_before
+from support.killing import commit_twice, die_before
 
 #: What was counted, by the metric's name and its labels, but for what is 0.
 Totals: TypeAlias = dict[tuple[str, ...], float]
@@ -26,22 +20,6 @@ def totals(found: Found) -> Totals:
     told = {(name, *labels): value for name in _COUNTERS for labels, value in found.all(name).items() if value}
     durations = found.total("operation_duration_seconds")
     return {**told, ("durations",): durations} if durations else told
-
-
-def commit_twice(ledger: Ledger) -> None:
-    """Make a mistake for tests to notice: what is known is committed before what was counted."""
-    store, writing, late = Tally.store, ledger.writing, list[Tally]()
-
-    @contextmanager
-    def twice() -> Iterator[sqlalchemy.Connection]:
-        with writing() as connection:
-            yield connection
-        with writing() as connection:
-            while late:
-                store(late.pop(), connection)
-
-    Tally.store = lambda tally, _: late.append(tally)  # type: ignore[method-assign,assignment]
-    ledger.writing = twice  # type: ignore[method-assign]
 
 
 def follow_forever(

@@ -1,12 +1,17 @@
-"""Death at a chosen statement."""
+"""Death at a chosen statement, and a mistake that it brings to light."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
+
+from rounds.ledger.ledger import Ledger
+from rounds.ledger.tally import Tally
 
 
 def die_before(statement: int) -> None:
@@ -22,3 +27,19 @@ def die_before(statement: int) -> None:
 
     event.listen(Engine, "before_cursor_execute", lambda connection, *_: count(connection))
     event.listen(Engine, "commit", count)
+
+
+def commit_twice(ledger: Ledger) -> None:
+    """Make a mistake for tests to notice: what is known is committed before what was counted."""
+    store, writing, late = Tally.store, ledger.writing, list[Tally]()
+
+    @contextmanager
+    def twice() -> Iterator[Connection]:
+        with writing() as connection:
+            yield connection
+        with writing() as connection:
+            while late:
+                store(late.pop(), connection)
+
+    Tally.store = lambda tally, _: late.append(tally)  # type: ignore[method-assign,assignment]
+    ledger.writing = twice  # type: ignore[method-assign]

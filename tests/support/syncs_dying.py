@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import sqlalchemy
-
-from rounds.ledger.ledger import Ledger, open_ledger
+from rounds.ledger.ledger import open_ledger
 from rounds.ledger.settings import State
-from rounds.ledger.tally import Tally
 from rounds.metrics import Histogram
 from rounds.resources import Resources
 from rounds.syncs.collector import Collector
 from rounds.syncs.config import Sync
 from rounds.syncs.schema import SCHEMA
 from support.databases import databases_for
-from support.killing import die_before
+from support.killing import commit_twice, die_before
 from support.syncs_memory import Found
 
 #: Runs by organisation, operation and state, those that are not 0; the histogram's observations; deleted patients.
@@ -47,22 +42,6 @@ def totals(found: Found) -> Totals:
         sum(sum(each.counts) for each in durations if isinstance(each, Histogram)),
         found.total("patients_deleted_total"),
     )
-
-
-def commit_twice(ledger: Ledger) -> None:
-    """Make a mistake for tests to notice: what is known is committed before what was counted."""
-    store, writing, late = Tally.store, ledger.writing, list[Tally]()
-
-    @contextmanager
-    def twice() -> Iterator[sqlalchemy.Connection]:
-        with writing() as connection:
-            yield connection
-        with writing() as connection:
-            while late:
-                store(late.pop(), connection)
-
-    Tally.store = lambda tally, _: late.append(tally)  # type: ignore[method-assign,assignment]
-    ledger.writing = twice  # type: ignore[method-assign]
 
 
 def follow_forever(
