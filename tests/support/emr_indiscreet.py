@@ -187,7 +187,7 @@ def use(monitor: Monitor) -> None:
 
 def use_existing() -> None:
     """The same with the names that the existing program has."""
-    system = init_monitoring("data/monitoring.db", None, "1", app="docassist", scrub=Scrubber.allow("operation"))
+    system = init_monitoring("data/monitoring.db", None, "1", app="docassist", scrub=Scrubber.allow())
     system.set_user(PATIENT, {"doctor": PATIENT, "patient_id": PATIENT, "nested": RECORD}, clinic=PATIENT)
     tracker: Any = system.error_tracker
     tracker.set_user(PATIENT, {"name": PATIENT})
@@ -244,7 +244,7 @@ def main(ending: str) -> None:
     """Use everything, and end."""
     use_existing()
     monitor = Monitor(
-        "docassist", "1", store="data/monitoring.db", listen="127.0.0.1:0", scrub=Scrubber.allow("operation")
+        "docassist", "1", store="data/monitoring.db", listen="127.0.0.1:0", scrub=Scrubber.allow()
     )
     # However busy the machine is.
     lookout.PATIENCE = 60
