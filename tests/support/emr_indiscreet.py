@@ -243,9 +243,7 @@ def use_hooks() -> None:
 def main(ending: str) -> None:
     """Use everything, and end."""
     use_existing()
-    monitor = Monitor(
-        "docassist", "1", store="data/monitoring.db", listen="127.0.0.1:0", scrub=Scrubber.allow()
-    )
+    monitor = Monitor("docassist", "1", store="data/monitoring.db", listen="127.0.0.1:0", scrub=Scrubber.allow())
     # However busy the machine is.
     lookout.PATIENCE = 60
     atexit.register(monitor.close, 60)
