@@ -88,6 +88,26 @@ def test_a_report_says_what_happened_where_and_nothing_of_people(app: App) -> No
     assert app.counter("events_total") == {("visits_saved",): 1}
 
 
+def test_operations_are_among_the_recent_actions(app: App) -> None:
+    app.run("""
+        @monitor.operation("search")
+        def search():
+            pass
+
+        @monitor.operation("save")
+        def save():
+            raise ValueError("Ada Lovelace")
+
+        for _ in range(30):
+            search()
+        monitor.action("print")
+        save()
+    """)
+    (report,) = app.reported()
+    done = [(action["name"], action.get("outcome")) for action in report["recent_actions"]]
+    assert done == [*([("search", "ok")] * (ACTIONS - 2)), ("print", None), ("save", "error")]
+
+
 def test_a_message_is_in_it_where_messages_were_opted_in(tmp_path: Path) -> None:
     with monitoring(tmp_path, Scrubber.allow(messages=True)) as monitor:
         crash(monitor, ValueError("opted in"))

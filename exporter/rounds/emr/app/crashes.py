@@ -14,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,19 +38,28 @@ _LONGEST = 256 * 1024
 
 
 class Actions:
-    """The last things that the application did, by the names that its code gives them."""
+    """The last things that the application did, by the names that its code gives them: operations that were measured,
+    and what it tells itself."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._last: deque[tuple[float, str]] = deque(maxlen=ACTIONS)
+        self._told: deque[tuple[float, str]] = deque(maxlen=ACTIONS)
+        self._measured: deque[tuple[float, str, str]] = deque(maxlen=ACTIONS)
 
     def add(self, name: object) -> None:
         """Remember one. What is no name becomes ``_other``."""
-        self._last.append((self._clock(), label(name)))
+        self._told.append((self._clock(), label(name)))
+
+    def measured(self, timings: Sequence[tuple[float, str, float, str]]) -> None:
+        """Remember operations: end, name, seconds, outcome."""
+        self._measured.extend((end, name, outcome) for end, name, _, outcome in timings[-ACTIONS:])
 
     def listed(self) -> list[dict[str, str]]:
-        """Oldest first, as a report has them."""
-        return [{"at": stamp(at), "name": name} for at, name in list(self._last)]
+        """Oldest first, as a report has them. Those of operations say what they came to."""
+        told = ((at, {"name": name}) for at, name in list(self._told))
+        measured = ((at, {"name": name, "outcome": outcome}) for at, name, outcome in list(self._measured))
+        last = sorted((*told, *measured), key=lambda action: action[0])[-ACTIONS:]
+        return [{"at": stamp(at), **action} for at, action in last]
 
 
 @dataclass(frozen=True)

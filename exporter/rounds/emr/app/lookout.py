@@ -28,6 +28,8 @@ from rounds.emr.names import OTHER
 
 #: Seconds that the end of a process waits for the store.
 PATIENCE = 2.0
+#: Seconds before a report of it is written.
+_LAST_MOMENT = 0.25
 #: Seconds after which what could not be entered is tried again.
 _AGAIN = 60.0
 #: Seconds after which what was noted for Sentry goes into the spool.
@@ -139,6 +141,9 @@ class Lookout:
 
     def crash(self, error: BaseException) -> None:
         """An exception that ends the process. It is on the disk when this returns, or as soon as that can be."""
+        if self._writer is not None:
+            # Operations of the last moment are among the recent actions.
+            self._writer.flush(_LAST_MOMENT)
         try:
             made = self._report(error)
         except Exception:

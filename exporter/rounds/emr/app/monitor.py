@@ -126,6 +126,7 @@ class Monitor:
         batch = Batch()
         self._aggregate.collect(batch)
         if self._lookout is not None:
+            self._lookout.actions.measured(batch.timings)
             self._lookout.offer(batch.groups)
         if self._totals is not None:
             self._totals.add(batch)
