@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 # The stand-in for Snowflake needs an older connector than Rounds.
 FAKESNOW := .venv-fakesnow
 DEBIAN_SERVERS := prometheus prometheus-alertmanager mariadb-server postgresql
-# Many tests wait for servers, so two processes are quicker even on one core. A file's tests share servers and stay together.
-PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+# Many tests wait for servers, so two processes are quicker even on one core. A file's tests share servers and stay together,
+# and files are taken in the order of tests/conftest.py rather than by their number of tests.
+PYTEST = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -13,8 +13,12 @@ from support.fakesnow import FakesnowServer, fakesnow_server
 from support.mariadb import MariadbServer, mariadb_server
 from support.postgresql import PostgresqlServer, postgresql_server
 
+#: Folders whose tests mostly wait for servers, minutes in a file: begun first, they leave no process alone at the end.
+_PATIENT = ("stack", "bundle", "demo")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in _PATIENT)
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.timeout(3600))
