@@ -72,7 +72,7 @@ class Llm:
         except HttpError as error:
             return _health(error.reason, f"the server {error}", figures)
         figures["llm_models",] = float(len(installed))
-        found = f"{len(installed)} models, {len(loaded)} in memory"
+        found = f"{len(installed)} model{'' if len(installed) == 1 else 's'}, {len(loaded)} in memory"
         found += f", Ollama {version}"
         if self._model is None:
             return _health("" if installed else "no_models", found, figures)
