@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import available_timezones
 
@@ -40,6 +40,31 @@ class Model(BaseModel):
 def problem(message: str, *at: str | int) -> PydanticCustomError:
     """An error for a validator to raise; ``at`` leads from the validated object to the key that is to blame."""
     return PydanticCustomError("refused", "{message}", {"message": message, "at": at})
+
+
+class Named(Protocol):
+    """An entry of a section that has a name."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+
+NamedT = TypeVar("NamedT", bound=Named)
+
+
+def distinct(items: list[NamedT], *at: str | int) -> list[NamedT]:
+    """See that no two of them have the same name, as a validator; ``at`` leads from the validated object to them.
+
+    Raises:
+        PydanticCustomError: two have, at the second one's name.
+    """
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        if item.name in seen:
+            raise problem("is the name of another one", *at, index, "name")
+        seen.add(item.name)
+    return items
 
 
 class Secret:

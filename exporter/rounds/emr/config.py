@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from rounds.emr.names import GAUGES
-from rounds.fields import Duration, FilePath, HttpUrl, Integer, Model, Name, SourceName, TimeZone, problem
+from rounds.fields import Duration, FilePath, HttpUrl, Integer, Model, Name, SourceName, TimeZone, distinct, problem
 
 Text = Annotated[str, Field(min_length=1, max_length=100)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -138,11 +138,7 @@ class Checks(Model):
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
-        seen: set[str] = set()
-        for index, backup in enumerate(self.backups):
-            if backup.name in seen:
-                raise problem("is the name of another one", "backup", index, "name")
-            seen.add(backup.name)
+        distinct(self.backups, "backup")
         return self
 
     @property
@@ -203,13 +199,4 @@ class App(Model):
         return None if self.time_zone is None else ZoneInfo(self.time_zone)
 
 
-def _distinct(apps: list[App]) -> list[App]:
-    seen: set[str] = set()
-    for index, app in enumerate(apps):
-        if app.name in seen:
-            raise problem("is the name of another one", index, "name")
-        seen.add(app.name)
-    return apps
-
-
-EmrSection = Annotated[list[App], AfterValidator(_distinct)]
+EmrSection = Annotated[list[App], AfterValidator(distinct)]

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
-from rounds.fields import Duration, Integer, Model, Name, SourceName, TimeZone, problem
+from rounds.fields import Duration, Integer, Model, Name, SourceName, TimeZone, distinct, problem
 from rounds.syncs.states import OPERATIONS, RUNNING_TOTALS
 
 #: Longest organisation that may be a label.
@@ -147,13 +147,4 @@ class Sync(Model):
         return ZoneInfo(self.time_zone)
 
 
-def _distinct(syncs: list[Sync]) -> list[Sync]:
-    seen: set[str] = set()
-    for index, sync in enumerate(syncs):
-        if sync.name in seen:
-            raise problem("is the name of another one", index, "name")
-        seen.add(sync.name)
-    return syncs
-
-
-SyncsSection = Annotated[list[Sync], AfterValidator(_distinct)]
+SyncsSection = Annotated[list[Sync], AfterValidator(distinct)]
