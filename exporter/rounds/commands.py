@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from rounds.errors import ConfigError
+from rounds.fields import Named
 from rounds.resources import Resources
+
+Entry = TypeVar("Entry", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -26,3 +30,26 @@ class Command:
     text: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Any, Resources], int]
+
+
+def chosen(section: Sequence[Entry] | None, where: str, what: str, name: str | None) -> Sequence[Entry]:
+    """Those entries of a section that an option chose: the one with this name, or all.
+
+    Args:
+        section: the domain's.
+        where: its key.
+        what: what an entry is called, and the option with two dashes before it.
+        name: what was given; None where nothing was.
+
+    Raises:
+        ConfigError: there is no such section, or no such entry.
+    """
+    if not section:
+        raise ConfigError([f"{where}: there is no such section in the configuration"])
+    if name is None:
+        return section
+    found = [entry for entry in section if entry.name == name]
+    if not found:
+        known = ", ".join(entry.name for entry in section)
+        raise ConfigError([f"--{what}: unknown {what} {name}; known: {known}"])
+    return found

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rounds.commands import Command
+from rounds.commands import Command, chosen
 from rounds.databases.sqlite import fault
 from rounds.emr.app.retention import remove_older
 from rounds.emr.checks import HealthChecks
@@ -23,23 +23,11 @@ from rounds.emr.report.build import Slow, build, since
 from rounds.emr.report.figures import DEFAULT_PERIOD, PERIODS
 from rounds.emr.report.read import read
 from rounds.emr.report.text import text
-from rounds.errors import CollectorError, ConfigError
+from rounds.errors import CollectorError
 from rounds.resources import Resources
 from rounds.sources import SqliteSource
 
 _MEGABYTE = 1_000_000
-
-
-def _chosen(options: argparse.Namespace, section: list[App] | None) -> list[App]:
-    if not section:
-        raise ConfigError(["emr: there is no such section in the configuration"])
-    if options.app is None:
-        return section
-    found = [app for app in section if app.name == options.app]
-    if not found:
-        known = ", ".join(app.name for app in section)
-        raise ConfigError([f"--app: unknown app {options.app}; known: {known}"])
-    return found
 
 
 @contextmanager
@@ -77,7 +65,7 @@ def _health(app: App) -> Mapping[str, Health]:
 
 
 def _report(options: argparse.Namespace, section: Any, resources: Resources) -> int:
-    apps = _chosen(options, section)
+    apps = chosen(section, "emr", "app", options.app)
     reports: dict[str, dict[str, Any]] = {}
     for app in apps:
         now, zone = time.time(), _zone(app)
@@ -94,7 +82,7 @@ def _report(options: argparse.Namespace, section: Any, resources: Resources) -> 
 
 
 def _cleanup(options: argparse.Namespace, section: Any, resources: Resources) -> int:
-    for app in _chosen(options, section):
+    for app in chosen(section, "emr", "app", options.app):
         with _store(app, resources) as path:
             before = path.stat().st_size
             removed = remove_older(path, options.days, dry_run=options.dry_run)

@@ -7,38 +7,25 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from rounds.commands import Command
+from rounds.commands import Command, chosen
 from rounds.errors import CollectorError, ConfigError
 from rounds.fields import format_duration, parse_duration
 from rounds.resources import Resources
 from rounds.sources import HttpSource
-from rounds.syncs.config import Sync
 from rounds.syncs.reaping import reap
 from rounds.syncs.watching import named, tail
 
 
-def _chosen(options: argparse.Namespace, section: list[Sync] | None) -> list[Sync]:
-    if not section:
-        raise ConfigError(["syncs: there is no such section in the configuration"])
-    if options.sync is None:
-        return section
-    found = [sync for sync in section if sync.name == options.sync]
-    if not found:
-        known = ", ".join(sync.name for sync in section)
-        raise ConfigError([f"--sync: unknown sync {options.sync}; known: {known}"])
-    return found
-
-
 def _tail(options: argparse.Namespace, section: Any, resources: Resources) -> int:
     try:
-        tail(_chosen(options, section), resources.databases, once=options.once)
+        tail(chosen(section, "syncs", "sync", options.sync), resources.databases, once=options.once)
     except KeyboardInterrupt:
         print()
     return 0
 
 
 def _reap(options: argparse.Namespace, section: Any, resources: Resources) -> int:
-    syncs = _chosen(options, section)
+    syncs = chosen(section, "syncs", "sync", options.sync)
     for sync in syncs:
         if options.older_than is not None and options.older_than < sync.stale_after:
             shortest = format_duration(sync.stale_after)
