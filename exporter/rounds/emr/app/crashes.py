@@ -23,6 +23,7 @@ from typing import Any
 
 from rounds.emr.app import process
 from rounds.emr.app.errors import Portrait
+from rounds.emr.health.memory import of_computer
 from rounds.emr.names import label
 
 #: Reports that are kept; the oldest go first.
@@ -156,21 +157,12 @@ def report(
 
 def memory() -> dict[str, int | None]:
     """Bytes: of this process, and those that the computer has and can still give."""
-    total, available = _computer()
+    try:
+        total, available = of_computer() or (None, None)
+    except Exception:
+        # What psutil raises, where it is asked, must not cost the report.
+        total, available = None, None
     return {"resident_bytes": process.resident_bytes(), "total_bytes": total, "available_bytes": available}
-
-
-def _computer() -> tuple[int | None, int | None]:
-    with suppress(OSError, LookupError, ValueError):
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        found = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
-        return found["MemTotal"], found["MemAvailable"]
-    with suppress(Exception):
-        import psutil  # noqa: PLC0415 - not needed on Linux, and not always there
-
-        figures = psutil.virtual_memory()
-        return int(figures.total), int(figures.available)
-    return None, None
 
 
 def _disk(folder: Path) -> dict[str, int | None]:

@@ -34,7 +34,7 @@ def memory(
         degraded_used_ratio: with more of it in use, from 0 to 1, it is degraded.
         meminfo: where Linux tells it.
     """
-    found = _of_linux(meminfo) or _of_psutil()
+    found = of_computer(meminfo)
     if found is None:
         return Health("unknown", "unreadable", "nothing here tells how much memory there is")
     total, available = found
@@ -48,6 +48,11 @@ def memory(
     if ratio > degraded_used_ratio:
         return Health.degraded(text, reason="used", **figures)
     return Health.ok(text, **figures)
+
+
+def of_computer(meminfo: Path = _MEMINFO) -> tuple[int, int] | None:
+    """Total and available bytes; None where nothing tells them."""
+    return _of_linux(meminfo) or _of_psutil()
 
 
 def _of_linux(file: Path) -> tuple[int, int] | None:
