@@ -139,15 +139,18 @@ async def down_and_up(stack: Stack) -> None:
 
 
 async def flaps(stack: Stack) -> None:
-    """Six times down and up are one alert and one recovery.
+    """Down until it is told, then five times up and down again, are one alert and one recovery.
 
     They end within the cooldown of 5 minutes: an alert that lasts longer is told again, flapping or not.
     """
     target = stack.targets["unsteady"]
-    for down, up in [(45, 15), *[(20, 10)] * 5]:
-        for condition, seconds in (("fails", down), ("well", up)):
+    target.condition = "fails"
+    await stack.wait_for(stack.slack, "CRITICAL: unsteady", PROMISED / 6 + 3)
+    for _ in range(5):
+        for condition, seconds in (("well", 10), ("fails", 20)):
             target.condition = condition
             await asyncio.sleep(seconds / 6)
+    target.condition = "well"
     await stack.wait_for(stack.slack, "RECOVERED: unsteady", 60)
     about = stack.titles("unsteady")
     assert about == ["CRITICAL: unsteady is down", "RECOVERED: unsteady is no longer down"]
