@@ -24,7 +24,7 @@ from rounds.ledger.commands import ledger_commands
 from rounds.ledger.keeper import Keeper
 from rounds.logs import configure_logs
 from rounds.resources import Resources
-from rounds.selfmetrics import program_version
+from rounds.version import program_revision, program_version
 
 DEFAULT_ADDRESS = "127.0.0.1:12780"
 DEFAULT_FILE = Path("rounds.yml")
@@ -170,7 +170,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use or configuration.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rounds {program_version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"rounds {program_version()} (revision {program_revision()})"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(
