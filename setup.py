@@ -48,7 +48,7 @@ def write(file: Path) -> None:
     file.write_text(f'"""Written when this was built."""\n\nREVISION = "{known}"\n', encoding="utf-8")
 
 
-class BuildModules(build_py):
+class BuildModules(build_py):  # type: ignore[misc]
     """Adds the revision to a wheel, but not to an editable installation: a checkout's changes."""
 
     def run(self) -> None:
@@ -58,7 +58,7 @@ class BuildModules(build_py):
             write(Path(self.build_lib) / WRITTEN)
 
 
-class SourceArchive(sdist):
+class SourceArchive(sdist):  # type: ignore[misc]
     """Adds the revision to the sdist, where git cannot be asked any more."""
 
     def make_release_tree(self, base_dir: str, files: Sequence[str]) -> None:

@@ -48,6 +48,10 @@ def build(root: Path, output: Path) -> tuple[Path, Path]:
     with tempfile.TemporaryDirectory(prefix="rounds-dist-") as name:
         work = Path(name)
         source = _copy(root, work / "source")
+        modules = {file.relative_to(source / "exporter").as_posix() for file in _files(source / PACKAGE)}
+        strange = sorted(name for name in modules if not name.endswith(KINDS))
+        if strange:
+            raise ReleaseError("\n".join(f"exporter/{name} is no part of the package" for name in strange))
         made = _run(source, work / "sdist", "--sdist", epoch, ROUNDS_REVISION=revision(root) or "unknown")
         sdist = output / made.name
         _settle(made, sdist, epoch)
@@ -56,7 +60,6 @@ def build(root: Path, output: Path) -> tuple[Path, Path]:
         made = _run(next((work / "unpacked").iterdir()), work / "wheel", "--wheel", epoch)
         wheel = output / made.name
         shutil.copyfile(made, wheel)
-        modules = {file.relative_to(source / "exporter").as_posix() for file in _files(source / PACKAGE)}
     inspect(sdist, wheel, modules)
     return sdist, wheel
 
@@ -72,15 +75,13 @@ def inspect(sdist: Path, wheel: Path, modules: set[str]) -> None:
     Raises:
         ReleaseError: with one line for each difference.
     """
-    strange = {name for name in modules if not name.endswith(KINDS)}
     wanted = {name: "the package" for name in modules | {WRITTEN.as_posix()}}
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
     (about,) = {name.partition("/")[0] for name in inside if ".dist-info/" in name} or {"no .dist-info"}
     wanted |= {f"{about}/{name}": "metadata" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt")}
     wanted |= {f"{about}/top_level.txt": "metadata", f"{about}/licenses/LICENSE": "the licence"}
-    problems = [f"{wheel.name}: {name} is no part of a package" for name in strange]
-    problems += [f"{wheel.name}: {name} is missing ({wanted[name]})" for name in set(wanted) - inside]
+    problems = [f"{wheel.name}: {name} is missing ({wanted[name]})" for name in set(wanted) - inside]
     problems += [f"{wheel.name}: {name} does not belong there" for name in inside - set(wanted)]
     with tarfile.open(sdist) as tar:
         inside = {member.name.partition("/")[2] for member in tar if member.isfile()}

@@ -136,6 +136,13 @@ def _status(options: argparse.Namespace) -> int:
     return OK if healthy else FAILED
 
 
+def _completion(options: argparse.Namespace) -> int:
+    from rounds import completion  # noqa: PLC0415
+
+    print(completion.script(_parser(), options.shell), end="")
+    return OK
+
+
 def _demo(options: argparse.Namespace) -> int:
     from rounds.demo import main as demo  # noqa: PLC0415
 
@@ -214,6 +221,8 @@ def _parser() -> argparse.ArgumentParser:
         help="where the exporter listens (default: %(default)s)",
     )
     demo.add_argument("--speed", type=float, default=1.0, help="how much faster its script runs (default: %(default)s)")
+    shells = command("completion", _completion, "print a script that completes commands and options in a shell")
+    shells.add_argument("shell", choices=("bash", "zsh"), help="the shell")
     groups: dict[str, Any] = {}
     for section, further in _further_commands():
         among: Any = commands
