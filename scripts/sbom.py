@@ -85,7 +85,9 @@ def _licences(metadata: Any) -> Iterable[dict[str, Any]]:
     yield from ({"license": {"name": name, "acknowledgement": "declared"}} for name in names)
 
 
-def _needs(needs: dict[str, dict[str, Any]], reference: str, references: dict[str, str], required: Iterable[str]) -> None:
+def _needs(
+    needs: dict[str, dict[str, Any]], reference: str, references: dict[str, str], required: Iterable[str]
+) -> None:
     """Enter which pinned packages another one needs. What only extras need that nobody asked for is not pinned."""
     names = [_plain(re.split(r"[^\w.-]", each, maxsplit=1)[0]) for each in required]
     found = sorted({references[name] for name in names if name in references})

@@ -74,7 +74,9 @@ def test_bash_offers(bash: Path, words: list[str], expected: set[str]) -> None:
 def test_every_command_is_offered(bash: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ") and line[4] != " "}
+    listed = {
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ") and line[4] != " "
+    }
     assert {"run", "status", "completion", "tables"} <= listed
     assert offered(bash, "") == listed
 

@@ -102,7 +102,16 @@ def test_the_sdist_builds_the_same_wheel(release: Release, tmp_path: Path) -> No
         archive.extractall(tmp_path, filter="data")
         times = {member.mtime for member in archive}
     (source,) = tmp_path.iterdir()
-    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(tmp_path / "made"), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--wheel",
+        "--outdir",
+        str(tmp_path / "made"),
+        str(source),
+    ]
     environment = clean() | {"SOURCE_DATE_EPOCH": str(int(*times))}
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment, umask=0o022)
     (made,) = (tmp_path / "made").iterdir()
@@ -113,9 +122,13 @@ def test_what_is_in_the_wheel(release: Release) -> None:
     with zipfile.ZipFile(release.wheel) as archive:
         names = set(archive.namelist())
         about = message_from_bytes(archive.read(next(name for name in names if name.endswith("/METADATA"))))
-        assert archive.read(next(name for name in names if name.endswith("/LICENSE"))) == (ROOT / "LICENSE").read_bytes()
+        assert (
+            archive.read(next(name for name in names if name.endswith("/LICENSE"))) == (ROOT / "LICENSE").read_bytes()
+        )
     assert {"rounds/py.typed", "rounds/_revision.py", "rounds/emr/app/monitor.py"} <= names
-    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".env", ".pem", ".key", ".db"))]
+    assert not [
+        name for name in names if "__pycache__" in name or name.endswith((".pyc", ".env", ".pem", ".key", ".db"))
+    ]
     assert not [name for name in names if name.startswith(("tests", "scripts", "setup"))]
     assert (about["Name"], about["Version"]) == (PROJECT["name"], PROJECT["version"])
     assert about["License-Expression"] == "Apache-2.0"
@@ -136,7 +149,9 @@ def test_git_knows_every_file_of_the_package(release: Release) -> None:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what a release is made of."""
-    shutil.copytree(ROOT / "exporter/rounds", tmp_path / "exporter/rounds", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "exporter/rounds", tmp_path / "exporter/rounds", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name in script("dist").ABOUT:
         shutil.copyfile(ROOT / name, tmp_path / name)
     return tmp_path
@@ -176,7 +191,10 @@ def _edit(file: Path, old: str, new: str) -> None:
 def test_the_version_is_told_with_its_revision(rounds: Callable[..., str]) -> None:
     said = rounds("--version")
     if (ROOT / ".git").exists():
-        assert said.removesuffix("\n").replace("-dirty", "") == f"rounds {PROJECT['version']} (revision {program_revision()})"
+        assert (
+            said.removesuffix("\n").replace("-dirty", "")
+            == f"rounds {PROJECT['version']} (revision {program_revision()})"
+        )
     else:
         assert said == f"rounds {PROJECT['version']} (revision unknown)\n"
 
@@ -210,6 +228,11 @@ def test_the_library_of_applications_comes_with_it(installed: Path, tmp_path: Pa
     """Its package needs the standard library alone."""
     program = "import rounds, rounds.emr; assert rounds.emr.Monitor; print(rounds.__file__)"
     ended = subprocess.run(
-        [str(installed / "python"), "-c", program], check=True, capture_output=True, text=True, env=clean(), cwd=tmp_path
+        [str(installed / "python"), "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=clean(),
+        cwd=tmp_path,
     )
     assert Path(ended.stdout.strip()).is_relative_to(installed.parent)

@@ -14,7 +14,16 @@ from support.binaries import require_binary
 
 
 def git(folder: Path, *words: str) -> str:
-    command = [str(require_binary("git")), "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org", *words]
+    command = [
+        str(require_binary("git")),
+        "-C",
+        str(folder),
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@example.org",
+        *words,
+    ]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
