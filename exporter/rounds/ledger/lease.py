@@ -14,6 +14,7 @@ stopped, says that the lease holds. It is taken from before the renewal was sent
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import socket
@@ -40,7 +41,7 @@ from sqlalchemy import (
     update,
 )
 
-from rounds.errors import CollectorError
+from rounds.errors import CollectorError, ConfigError
 from rounds.ledger.schema import Schema
 
 #: Renewed so many times while it holds.
@@ -63,6 +64,7 @@ LEASES = Table(
     Column("taken", Double, nullable=False),
     Column("renewed", Double, nullable=False),
     Column("length", Double, nullable=False),
+    Column("salt", String(64), nullable=False),
 )
 SCHEMA = Schema("lease", METADATA)
 
@@ -86,6 +88,7 @@ class Standing:
         taken: when that was, as Unix seconds of the database's clock.
         expires: until when it holds, as Unix seconds of the database's clock.
         left: seconds until then; not above 0 where it has run out or was given back.
+        salt: what the holder's salt is known by, which does not tell it.
     """
 
     holder: str
@@ -93,6 +96,7 @@ class Standing:
     taken: float
     expires: float
     left: float
+    salt: str
 
     @property
     def in_force(self) -> bool:
@@ -115,7 +119,7 @@ def look(connection: Connection, now: str, *, lock: bool = False) -> Standing | 
     expires = row.renewed + row.length
     left = expires - row.now
     # With a clock that was set back it would last for hours.
-    return Standing(row.holder, row.epoch, row.taken, expires, left if left <= 2 * row.length else 0.0)
+    return Standing(row.holder, row.epoch, row.taken, expires, left if left <= 2 * row.length else 0.0, row.salt)
 
 
 def refuse_guests(standing: Standing | None) -> None:
@@ -140,6 +144,7 @@ class Lease:
         lock: waits until no transaction that writes is under way, and keeps others from it.
         now: an expression for the database's clock, as Unix seconds.
         length: seconds for which it holds after each renewal.
+        salt: the installation's, which all exporters of a ledger must have in common.
 
     Attributes:
         holder: what this exporter is called: computer, process, and a random part that no other process has.
@@ -154,6 +159,7 @@ class Lease:
         lock: Callable[[Connection], None],
         now: str,
         length: float,
+        salt: str,
     ) -> None:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.length = length
@@ -162,6 +168,7 @@ class Lease:
         self._transaction = transaction
         self._lock = lock
         self._now = now
+        self._salt = hashlib.sha256(f"lease {salt}".encode()).hexdigest()
         #: Of the time held: its epoch, 0 for none, and until when it lasts by this computer's clock.
         self._held = (0, 0.0)
         self._changing = threading.Lock()
@@ -182,9 +189,16 @@ class Lease:
         return self._thread is not None
 
     def start(self) -> None:
-        """Try to take it once, and go on from then in a thread. Blocks until the first answer."""
+        """Try to take it once, and go on from then in a thread. Blocks until the first answer.
+
+        Raises:
+            ConfigError: the exporter that holds it has another salt, so what one has hashed the other could not tell.
+        """
         if self._thread is None:
             self._step()
+            if self.seen and self._is_anothers(self.seen) and self.seen.salt != self._salt:
+                told = f"is not that of the exporter {self.seen.holder}: exporters of one ledger need the same salt"
+                raise ConfigError([f"state.salt_file: {told}; copy its file"])
             self._thread = threading.Thread(target=self._main, name="lease", daemon=True)
             self._thread.start()
 
@@ -272,7 +286,14 @@ class Lease:
             epoch = found.epoch + 1 if found else 1
             sent = time.clock_gettime(_CLOCK)
             now = literal_column(self._now, Double)
-            row = {"holder": self.holder, "epoch": epoch, "taken": now, "renewed": now, "length": self.length}
+            row = {
+                "holder": self.holder,
+                "epoch": epoch,
+                "taken": now,
+                "renewed": now,
+                "length": self.length,
+                "salt": self._salt,
+            }
             connection.execute((update(LEASES) if found else insert(LEASES)).values(number=1, **row))
             self.seen = look(connection, self._now)
         with self._changing:

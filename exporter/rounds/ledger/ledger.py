@@ -60,7 +60,7 @@ class Ledger:
         self._size: tuple[float, int | None] = (float("-inf"), None)
         self.lease: Lease | None = None
         if lease is not None and store.now is not None:
-            self.lease = Lease(self._leasing, store.begin, store.now, lease)
+            self.lease = Lease(self._leasing, store.begin, store.now, lease, salt)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
