@@ -36,7 +36,8 @@ RELOAD_SUCCESSFUL = Metric(
 RELOAD_TIME = Metric(
     "rounds_config_last_reload_success_timestamp_seconds",
     "gauge",
-    "When the configuration in use was loaded.",
+    "When the exporter began to use its configuration: when it was loaded, or the ledger's lease was taken. Absent"
+    " while the exporter stands by.",
 )
 SUCCESS = Metric(
     "rounds_collector_success", "gauge", "Whether the last run of each of the collector's jobs succeeded.", _COLLECTOR
@@ -127,16 +128,15 @@ class SelfMetrics:
         """Every metric that this can export."""
         return [*_OWN, *(family.metric for family in self._of_process())]
 
-    def families(self, jobs: Sequence[tuple[Job, JobStatus]]) -> list[Family]:
-        """The families as they are now."""
+    def families(self, jobs: Sequence[tuple[Job, JobStatus]], *, standby: bool = False) -> list[Family]:
+        """The families as they are now; of an exporter that stands by only what concerns itself."""
         with self._lock:
             requests = sorted(self._requests.items())
         return [
             BUILD_INFO.family([((program_version(), program_revision(), platform.python_version()), 1)]),
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
-            RELOAD_TIME.family([((), self.reload_time)]),
-            *self.of_collectors(jobs),
-            *self._of_sources(),
+            RELOAD_TIME.family([((), None if standby else self.reload_time)]),
+            *([] if standby else [*self.of_collectors(jobs), *self._of_sources()]),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),
         ]
