@@ -75,7 +75,7 @@ def inspect(sdist: Path, wheel: Path, modules: set[str]) -> None:
     Raises:
         ReleaseError: with one line for each difference.
     """
-    wanted = {name: "the package" for name in modules | {WRITTEN.as_posix()}}
+    wanted = dict.fromkeys(modules | {WRITTEN.as_posix()}, "the package")
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
     (about,) = {name.partition("/")[0] for name in inside if ".dist-info/" in name} or {"no .dist-info"}

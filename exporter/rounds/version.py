@@ -23,7 +23,7 @@ def program_version() -> str:
 
 @functools.cache
 def program_revision() -> str:
-    """The revision that setup.py wrote into the wheel; in a checkout the commit that is checked out; else ``unknown``."""
+    """The revision that setup.py wrote when it was built; in a checkout the commit that is out; else ``unknown``."""
     try:
         built: str = importlib.import_module("rounds._revision").REVISION
     except ImportError:

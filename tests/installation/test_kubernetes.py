@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +33,10 @@ FOLDER = ROOT / "deploy/kubernetes"
 #: The oldest and the newest that the schemas are known of.
 VERSIONS = (all_versions()[0], all_versions()[-1])
 #: What is a whole object: neither a patch nor kustomize's own file.
-FILES = sorted(
-    file for file in FOLDER.rglob("*.yaml") if file.name != "kustomization.yaml" and file.parent.name != "pair"
-) + [FOLDER / "pair/poddisruptionbudget.yaml"]
+FILES = [
+    *sorted(file for name in ("exporter", "monitoring") for file in (FOLDER / name).glob("[!k]*.yaml")),
+    FOLDER / "pair/poddisruptionbudget.yaml",
+]
 RULES = sorted((ROOT / "prometheus/rules").glob("*.yml"))
 #: The largest ConfigMap, and the largest annotations, that a cluster takes, in bytes.
 LARGEST, LARGEST_ANNOTATIONS = 1024 * 1024, 256 * 1024
@@ -216,13 +219,16 @@ class TestTogether:
         labels = {"job": "rounds", "instance": "10.1.2.3:12780", "pod": "rounds-7d-x", "namespace": "rounds"}
         labels |= {"container": "exporter", "endpoint": "http", "service": "rounds"}
         assert relabelled(endpoint["relabelings"], labels) == {
-            **{"job": "rounds", "instance": "rounds:12780", "namespace": "rounds", "service": "rounds"}
+            "job": "rounds",
+            "instance": "rounds:12780",
+            "namespace": "rounds",
+            "service": "rounds",
         }
 
     def test_kustomizations_name_every_file(self) -> None:
-        for folder in ("exporter", "monitoring"):
-            listed = load(FOLDER / folder / "kustomization.yaml")["resources"]
-            assert {FOLDER / folder / name for name in listed} == {each for each in FILES if each.parent.name == folder}
+        for part in ("exporter", "monitoring"):
+            listed = load(FOLDER / part / "kustomization.yaml")["resources"]
+            assert {FOLDER / part / name for name in listed} == {each for each in FILES if each.parent.name == part}
         for folder in (FOLDER, FOLDER / "pair"):
             for name in load(folder / "kustomization.yaml")["resources"]:
                 assert (folder / name).exists(), name
@@ -325,3 +331,65 @@ def test_the_pair_is_two_without_a_volume_of_their_own() -> None:
     (relabeling, *_) = monitor["endpoints"][0]["relabelings"]
     assert relabeling == {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"}
     assert monitor["jobLabel"] == MONITOR["spec"]["jobLabel"]
+
+
+class TestDocumentation:
+    PAGE = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+
+    def blocks(self, language: str) -> list[str]:
+        return re.findall(rf"^```{language}\n(.*?)^```", self.PAGE, re.MULTILINE | re.DOTALL)
+
+    @pytest.mark.slow
+    def test_ones_own_kustomization(self, tmp_path: Path) -> None:
+        (own,) = (each for each in self.blocks("yaml") if "kind: Kustomization" in each)
+        (label,) = (each for each in self.blocks("yaml") if each.startswith("labels:"))
+        checkout = os.path.relpath(ROOT, tmp_path)
+        text = own.replace("../rounds/", f"{checkout}/") + label
+        assert text != own + label
+        (tmp_path / "kustomization.yaml").write_text(text, encoding="utf-8")
+        (tmp_path / "rounds.yml").write_text("services: {checks: []}\n", encoding="utf-8")
+        objects = kustomized(tmp_path)
+        for each in objects:
+            validate(each)
+            assert each["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+        (deployment,) = (each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment")
+        version = CONTAINER["image"].partition(":")[2]
+        assert deployment["containers"][0]["image"] == f"registry.example.org/rounds-exporter:{version}"
+        configs = {each["metadata"]["name"]: each["data"] for each in objects if each["kind"] == "ConfigMap"}
+        (used,) = (each["configMap"]["name"] for each in deployment["volumes"] if "configMap" in each)
+        assert configs[used] == {"rounds.yml": "services: {checks: []}\n"}
+
+    def test_alertmanagers_configuration_fits_into_a_secret(self, tmp_path: Path) -> None:
+        """The commands are run as they stand, but for the path and for kubectl, in place of which files are copied."""
+        (commands,) = (each for each in self.blocks("sh") if "render.py" in each)
+        mounted = tmp_path / "rounds-alertmanager"
+        text = commands.replace("/etc/alertmanager/secrets/rounds-alertmanager", str(mounted))
+        text = text.replace("alertmanager/render.py", f"{ROOT}/alertmanager/render.py").replace(
+            "python3", sys.executable
+        )
+        flags = re.findall(r"--from-file=(\S+)", text)
+        assert len(flags) == 3
+        text = re.sub(r"^kubectl (.*\\\n)*.*\n", "", text, flags=re.MULTILINE).replace("rm -r rendered\n", "")
+        (tmp_path / ".env").write_text(
+            "SLACK_WEBHOOK_URL=http://127.0.0.1:1/x\nSMTP_HOST=127.0.0.1\nSMTP_FROM=a@example.org\nSMTP_TO=b@example.org\n"
+            "SMTP_USER=a\nSMTP_PASSWORD=secret\n",
+            encoding="utf-8",
+        )
+        subprocess.run(["sh", "-e", "-c", text], check=True, cwd=tmp_path)
+        mounted.mkdir()
+        for flag in flags:
+            name, _, path = flag.rpartition("=")
+            source = tmp_path / path
+            for file in sorted(source.iterdir()) if source.is_dir() else [source]:
+                shutil.copyfile(file, mounted / (name or file.name))
+        config = mounted / "alertmanager.yaml"
+        tree = load(config)
+        assert [Path(each).parent for each in tree["templates"]] == [mounted]
+        secrets = [value for key, value in tree["global"].items() if key.endswith("_file")]
+        assert len(secrets) == 2
+        assert all(Path(each).is_file() and Path(each).parent == mounted for each in secrets)
+        checked = subprocess.run(
+            [str(require_binary("amtool")), "check-config", str(config)], check=False, capture_output=True, text=True
+        )
+        assert checked.returncode == 0, checked.stderr
+        assert f"{len(tree['templates'])} templates" in checked.stdout
