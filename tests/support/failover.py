@@ -259,14 +259,16 @@ def _users(server: Any, place: str, database: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def pair(server: Any, place: str, *, rows: int = 20_000, **keys: Any) -> AsyncIterator[Pair]:
+async def pair(
+    server: Any, place: str, *, rows: int = 20_000, stage: Callable[[Member, Member], None] | None = None
+) -> AsyncIterator[Pair]:
     """Run two exporters until left; the first holds the lease.
 
     Args:
         server: what holds the ledger.
         place: its kind.
         rows: of the table at the beginning; the more, the longer the writer can go on.
-        keys: further ones of the watched table.
+        stage: says what is special about them before they start.
     """
     database = server.create_database("failover")
     with _gates(server.port) as gates, folder("rounds-failover-") as where:
@@ -286,7 +288,6 @@ async def pair(server: Any, place: str, *, rows: int = 20_000, **keys: Any) -> A
                 "source": "clinic",
                 "table": "nothing" if member.blind else "patients",
                 "interval": "200ms",
-                **keys,
             }
             check = {"name": "ledger", "kind": "tcp", "host": "127.0.0.1", "port": server.port}
             rest = {"state": state, "tables": [table], "services": {"checks": [check]}}
@@ -294,6 +295,8 @@ async def pair(server: Any, place: str, *, rows: int = 20_000, **keys: Any) -> A
 
         members = Member("a", where, config, gates[0]), Member("b", where, config, gates[1])
         members[1].environ["STAGED_CLOCK"] = "18000"
+        if stage is not None:
+            stage(*members)
         writer = Writer(patients, rows)
         try:
             await members[0].start()
