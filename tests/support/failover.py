@@ -38,7 +38,7 @@ class Writer:
     def __init__(self, patients: SqlitePatients, rows: int) -> None:
         patients.replace([(key, f"Name {key}") for key in range(rows)])
         self.truth = dict.fromkeys(CHANGES, 0)
-        self._patients = patients
+        self.patients = patients
         self._old = iter(range(rows))
         self._new = rows
         self._random = random.Random(rows)
@@ -69,7 +69,7 @@ class Writer:
                     statements.append(f"DELETE FROM patients WHERE id = {next(self._old)}")
                 else:
                     statements.append(f"UPDATE patients SET name = 'Edit' WHERE id = {next(self._old)}")
-            self._patients.sql("BEGIN", *statements, "COMMIT")
+            self.patients.sql("BEGIN", *statements, "COMMIT")
 
 
 class Member:
@@ -260,7 +260,12 @@ def _users(server: Any, place: str, database: str) -> None:
 
 @contextlib.asynccontextmanager
 async def pair(
-    server: Any, place: str, *, rows: int = 20_000, stage: Callable[[Member, Member], None] | None = None
+    server: Any,
+    place: str,
+    *,
+    rows: int = 20_000,
+    stage: Callable[[Member, Member], None] | None = None,
+    quiet: bool = False,
 ) -> AsyncIterator[Pair]:
     """Run two exporters until left; the first holds the lease.
 
@@ -269,6 +274,7 @@ async def pair(
         place: its kind.
         rows: of the table at the beginning; the more, the longer the writer can go on.
         stage: says what is special about them before they start.
+        quiet: whether nothing changes the table but the test.
     """
     database = server.create_database("failover")
     with _gates(server.port) as gates, folder("rounds-failover-") as where:
@@ -303,7 +309,8 @@ async def pair(
             both = Pair(members, writer, Audit(server, place, database, "tables_watched", "name"))
             assert await both.holder() is members[0]
             await members[1].start()
-            writer.start()
+            if not quiet:
+                writer.start()
             yield both
         finally:
             writer.end()
