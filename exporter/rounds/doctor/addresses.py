@@ -20,7 +20,7 @@ def examine(needs: Sequence[AddressNeed]) -> Iterator[Finding]:
     for need in needs:
         places.setdefault(urlsplit(need.url).hostname or "", []).append(need)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        known = dict(zip(places, pool.map(_resolves, places), strict=True))
+        known = dict(zip(places, pool.map(network.resolves, places), strict=True))
     for host, those in places.items():
         where = those[0].where + (f" and {len(those) - 1} others" if those[1:] else "")
         if not known[host]:
@@ -37,10 +37,3 @@ def examine(needs: Sequence[AddressNeed]) -> Iterator[Finding]:
         if need.secret and parts.scheme == "http" and not network.is_loopback(parts.hostname or ""):
             remedy = f"{need.where}.url: https://{parts.netloc}{parts.path}"
             yield Finding("warning", "addresses", need.where, "a secret crosses the network in the clear", (remedy,))
-
-
-def _resolves(host: str) -> bool:
-    try:
-        return bool(network.resolve(host))
-    except (OSError, UnicodeError):
-        return False

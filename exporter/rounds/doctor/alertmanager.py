@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from rounds.doctor.finding import Finding
+from rounds.doctor.finding import Finding, Level
 from rounds.doctor.web import NoAnswer, Site
 
 #: Gets a message a minute, whatever happens; people do not read it.
@@ -19,8 +19,13 @@ _RENDER = (
 )
 
 
-def examine(site: Site) -> Iterator[Finding]:
-    """Examine it."""
+def examine(site: Site, absent: Level) -> Iterator[Finding]:
+    """Examine it.
+
+    Args:
+        site: where it listens.
+        absent: how bad it is if it does not.
+    """
     try:
         status = site.json("/api/v2/status")
         config = yaml.safe_load(status["config"]["original"])
@@ -28,7 +33,7 @@ def examine(site: Site) -> Iterator[Finding]:
     except (NoAnswer, KeyError, TypeError, yaml.YAMLError) as error:
         told = str(error) if isinstance(error, NoAnswer) else "answers, but is no Alertmanager"
         remedy = "start Alertmanager there (docs/alerting.md), or name it with --alertmanager=URL"
-        yield Finding("error" if site.asked else "hint", "alertmanager", site.url, told, (remedy,))
+        yield Finding(absent, "alertmanager", site.url, told, (remedy,))
         return
     yield Finding("ok", "alertmanager", site.url, f"answers, version {version}")
     yield from _examine_receivers(site, config)

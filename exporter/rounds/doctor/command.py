@@ -8,9 +8,21 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from rounds.databases.databases import Databases
-from rounds.doctor import addresses, alertmanager, configuration, exporter, files, grafana, ledger, report, sources
+from rounds.doctor import (
+    addresses,
+    alertmanager,
+    configuration,
+    exporter,
+    files,
+    grafana,
+    ledger,
+    network,
+    report,
+    sources,
+)
 from rounds.doctor.configuration import Reading
 from rounds.doctor.examining import Examination, examine
 from rounds.doctor.finding import LEVELS, Finding, worst
@@ -110,7 +122,7 @@ def _examinations(
     if bundle is not None and (bundle / "grafana").is_dir():
         yield Examination("grafana", "Grafana's files", partial(grafana.examine_files, bundle / "grafana"))
     if options.grafana_url:
-        site = Site(options.grafana_url, asked=True, token_file=options.grafana_token_file)
+        site = Site(options.grafana_url, token_file=options.grafana_token_file)
         folder = bundle and bundle / "grafana"
         yield Examination("grafana", "Grafana", partial(grafana.examine_site, site, folder))
 
@@ -130,11 +142,15 @@ def _alerting(options: argparse.Namespace, bundle: Path | None) -> Iterator[Find
     """Prometheus, and then the Alertmanagers that it names."""
     prometheus = Prometheus(Site(options.prometheus or _PROMETHEUS, asked=options.prometheus is not None), bundle)
     yield from prometheus.examine()
-    urls = [options.alertmanager] if options.alertmanager else prometheus.alertmanagers
-    for url in urls:
-        yield from alertmanager.examine(Site(url, asked=True))
-    if not urls:
-        yield from alertmanager.examine(Site(_ALERTMANAGER, asked=False))
+    if options.alertmanager:
+        yield from alertmanager.examine(Site(options.alertmanager), "error")
+        return
+    # What Prometheus calls by its name among containers may have none here.
+    known = [url for url in prometheus.alertmanagers if network.resolves(urlsplit(url).hostname or "")]
+    for url in known:
+        yield from alertmanager.examine(Site(url), "error")
+    if not known:
+        yield from alertmanager.examine(Site(_ALERTMANAGER), "hint")
 
 
 def _of(needs: Sequence[Need], kind: type[NeedT]) -> list[NeedT]:

@@ -21,6 +21,14 @@ def resolve(host: str) -> list[str]:
     return list(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
 
 
+def resolves(host: str) -> bool:
+    """Whether a host has an address."""
+    try:
+        return bool(resolve(host))
+    except (OSError, UnicodeError):
+        return False
+
+
 def knock(host: str, port: int) -> float:
     """Connect, and give the seconds that it took.
 

@@ -65,7 +65,7 @@ class Site:
         self,
         url: str,
         *,
-        asked: bool,
+        asked: bool = True,
         user: str | None = None,
         password_file: Path | None = None,
         token_file: Path | None = None,

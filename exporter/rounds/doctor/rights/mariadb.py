@@ -126,18 +126,15 @@ class MariadbRights(Rights):
         return f"`{name}`@`{host}`"
 
     def _all_grants(self) -> list[Grant]:
-        waiting, known, lines = ["SHOW GRANTS"], set[str](), list[str]()
-        while waiting:
+        """The user's, and those of roles that it can take; each must be taken for its grants to be told."""
+        lines = [str(row[0]) for row in self.ask("SHOW GRANTS")]
+        for role in [match["role"] for line in lines if (match := _ROLE.match(line))]:
             try:
-                found = [str(row[0]) for row in self.ask(waiting.pop())]
+                self.ask(f"SET ROLE {role}")
+                told = [str(row[0]) for row in self.ask("SHOW GRANTS")]
             except CollectorError as error:
                 if error.reason not in ("auth", "query"):
                     raise
                 continue
-            lines += [line for line in found if line not in lines]
-            for line in found:
-                role = _ROLE.match(line)
-                if role and role["role"] not in known:
-                    known.add(role["role"])
-                    waiting.append(f"SHOW GRANTS FOR {role['role']}")
+            lines += [line for line in told if line not in lines]
         return [grant for line in lines if (grant := Grant.of(line)) is not None]
