@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rounds.demo.ports import pick_port
-from rounds.doctor import command
+from rounds.doctor import command, network
 from support.doctor import Installation, examiner
 
 
@@ -21,5 +21,6 @@ def installation(
     """One without anything yet. What listens at the usual addresses of this machine is none of its own."""
     for name in ("_EXPORTER", "_PROMETHEUS", "_ALERTMANAGER"):
         monkeypatch.setattr(command, name, f"http://127.0.0.1:{pick_port()}")
+    monkeypatch.setattr(network, "in_container", lambda: False)
     tmp_path.chmod(0o755)
     return Installation(tmp_path, request.getfixturevalue, examiner(capfd))

@@ -17,9 +17,6 @@ import pytest
 
 from rounds.doctor import network
 from rounds.doctor.finding import LEVELS
-from rounds.ledger.keeper import Keeper
-from rounds.ledger.settings import State
-from rounds.tables.schema import SCHEMA
 from support.doctor import PASSWORD, Installation
 
 #: Puts something wrong; may be a generator that puts right again what others share.
@@ -130,12 +127,12 @@ def changeable_configuration(installation: Installation) -> None:
 
 
 def open_salt(installation: Installation) -> None:
-    ledger(installation)
+    installation.make_ledger()
     Path(f"{installation.state()}.salt").chmod(0o640 | 0o004)
 
 
 def open_ledger(installation: Installation) -> None:
-    ledger(installation).chmod(0o644)
+    installation.make_ledger().chmod(0o644)
 
 
 def open_tls_key(installation: Installation) -> None:
@@ -352,32 +349,21 @@ def late_clock(installation: Installation) -> Iterator[None]:
         installation.mariadb.sql("SET GLOBAL init_connect = ''")
 
 
-def ledger(installation: Installation) -> Path:
-    """A ledger as the exporter leaves it."""
-    installation.watch_sqlite()
-    file = installation.state()
-    keeper = Keeper([SCHEMA])
-    keeper.configure(State.model_validate(installation.config["state"]))
-    keeper.ledger()
-    keeper.close()
-    return file
-
-
 def damaged_ledger(installation: Installation) -> None:
-    file = ledger(installation)
+    file = installation.make_ledger()
     data = bytearray(file.read_bytes())
     data[100:8192] = bytes(8092)
     file.write_bytes(data)
 
 
 def newer_ledger(installation: Installation) -> None:
-    with closing(sqlite3.connect(ledger(installation))) as connection:
+    with closing(sqlite3.connect(installation.make_ledger())) as connection:
         connection.execute("UPDATE ledger_schema SET version = 99 WHERE component = 'tables'")
         connection.commit()
 
 
 def lost_salt(installation: Installation) -> None:
-    Path(f"{ledger(installation)}.salt").unlink()
+    Path(f"{installation.make_ledger()}.salt").unlink()
 
 
 def missing_folder(installation: Installation) -> None:
@@ -386,7 +372,7 @@ def missing_folder(installation: Installation) -> None:
 
 
 def quarantined_ledger(installation: Installation) -> None:
-    file = ledger(installation)
+    file = installation.make_ledger()
     shutil.copy(file, f"{file}.corrupt-20260101T000000.000000Z")
 
 

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from rounds.cli import main
+from rounds.ledger.keeper import Keeper
+from rounds.ledger.settings import State
+from rounds.tables.schema import SCHEMA
 from support.mariadb import MariadbServer
 from support.postgresql import PostgresqlServer
 
@@ -148,6 +151,16 @@ class Installation:
         """A check of a service."""
         self.config.setdefault("services", {"checks": []})["checks"].append({"name": "web", "url": url, **keys})
 
+    def make_ledger(self) -> Path:
+        """A ledger as the exporter leaves it; the file."""
+        self.watch_sqlite()
+        file = self.state()
+        keeper = Keeper([SCHEMA])
+        keeper.configure(State.model_validate(self.config["state"]))
+        keeper.ledger()
+        keeper.close()
+        return file
+
     def write(self) -> None:
         """Write the configuration. YAML holds JSON."""
         if not self.file.exists():
@@ -173,7 +186,7 @@ class Installation:
         self.config.setdefault("sources", {})[name] = keys
 
     def _watch(self, table: dict[str, Any]) -> None:
-        self.config.setdefault("tables", []).append(table)
+        self.config.setdefault("tables", []).append({"interval": "5s", **table})
         if "state" not in self.config:
             self.state()
 

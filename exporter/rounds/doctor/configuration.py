@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rounds import documents
 from rounds.config import Config, config_model, load_config
 from rounds.doctor.finding import Finding
+from rounds.documents import KeyPath
 from rounds.domain import Domain
 from rounds.errors import ConfigError
 from rounds.needs import AddressNeed, FileNeed, Need
@@ -68,18 +69,14 @@ def _salvage(files: Sequence[Path], sections: Mapping[str, Any]) -> Config | Non
         tree = copy.deepcopy(documents.load(files, _Lenient(os.environ)).tree)
     except ConfigError:
         return None
-    for path in list(_unset(tree)):
-        _leave_out(tree, path)
+    _leave_out(tree, _unset(tree))
     model = config_model(sections)
     for _ in range(_ROUNDS):
         try:
             return model.model_validate(tree)
         except ValidationError as error:
             details = error.errors(include_url=False, include_input=False)
-            paths = [(*detail["loc"], *detail.get("ctx", {}).get("at", ())) for detail in details]
-            # From the end, so that the places of a list's other entries stay what they are.
-            for path in sorted(paths, key=lambda each: [str(part).rjust(9) for part in each], reverse=True):
-                _leave_out(tree, path)
+            _leave_out(tree, [(*detail["loc"], *detail.get("ctx", {}).get("at", ())) for detail in details])
     return None
 
 
@@ -94,31 +91,40 @@ class _Lenient(dict[str, str]):
         return super().get(name, _UNSET)
 
 
-def _unset(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The places of values in which a variable is not set, the last one first."""
+def _unset(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """The places of values in which a variable is not set."""
     if isinstance(value, dict):
-        for key, below in reversed(value.items()):
+        for key, below in value.items():
             yield from _unset(below, (*path, key))
     elif isinstance(value, list):
-        for index in reversed(range(len(value))):
-            yield from _unset(value[index], (*path, index))
+        for index, below in enumerate(value):
+            yield from _unset(below, (*path, index))
     elif isinstance(value, str) and _UNSET in value:
         yield path
 
 
-def _leave_out(tree: Any, path: Sequence[str | int]) -> None:
-    """Leave out the source, the entry of a list or the section that a path leads into."""
-    if not path or path[0] not in tree:
-        return
-    section, rest = tree[path[0]], path[1:]
-    if path[0] == "services" and isinstance(section, dict) and rest[:1] == ("checks",):
-        section, rest = section.get("checks"), rest[1:]
-    is_entry = isinstance(section, list) and rest and isinstance(rest[0], int) and rest[0] < len(section)
-    is_source = path[0] == "sources" and isinstance(section, dict) and rest and rest[0] in section
-    if is_entry or is_source:
-        del section[rest[0]]
-    else:
-        del tree[path[0]]
+def _leave_out(tree: Any, paths: Iterable[KeyPath]) -> None:
+    """Leave out the sources, the entries of lists and the sections that these paths lead into."""
+    parts = {_part(tree, path) for path in paths if path and path[0] in tree}
+    # What is in a section before the section, and a list from its end, so that places stay what they are.
+    for *above, last in sorted(parts, key=lambda part: (len(part), str(part[-1]).rjust(9)), reverse=True):
+        value = tree
+        for key in above:
+            value = value[key]
+        del value[last]
+
+
+def _part(tree: Any, path: KeyPath) -> KeyPath:
+    """The source, the entry of a list or the section that a path leads into."""
+    depth = 2 if path[:2] == ("services", "checks") else 1
+    try:
+        value = tree[path[0]] if depth == 1 else tree[path[0]][path[1]]
+        entry = path[depth]
+        is_entry = isinstance(value, list) and isinstance(entry, int) and entry < len(value)
+        is_source = path[0] == "sources" and entry in value
+    except (IndexError, KeyError, TypeError):
+        return path[:1]
+    return path[: depth + 1] if is_entry or is_source else path[:1]
 
 
 def refused(problems: Sequence[str]) -> Iterator[Finding]:
