@@ -348,7 +348,7 @@ def test_a_healthy_installation_has_no_fault(installation: Installation, place: 
 
         before = sorted(installation.folder.iterdir())
         query = f"{url}/api/v1/query?query=rounds_build_info"
-        assert eventually(lambda: get(f"{ours}/-/ready").is_success and bool(get(query).json()["data"]["result"]))
+        assert eventually(lambda: get(f"{ours}/-/ready").is_success and bool(get(query).json()["data"]["result"]), 90)
         diagnosis = installation.doctor()
         assert diagnosis.problems == []
         assert diagnosis.code == 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from rounds.doctor import network
@@ -19,8 +19,7 @@ def examine(needs: Sequence[AddressNeed]) -> Iterator[Finding]:
     places: dict[str, list[AddressNeed]] = {}
     for need in needs:
         places.setdefault(urlsplit(need.url).hostname or "", []).append(need)
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        known = dict(zip(places, pool.map(network.resolves, places), strict=True))
+    known = _look_up(list(places))
     for host, those in places.items():
         where = those[0].where + (f" and {len(those) - 1} others" if those[1:] else "")
         if not known[host]:
@@ -37,3 +36,25 @@ def examine(needs: Sequence[AddressNeed]) -> Iterator[Finding]:
         if need.secret and parts.scheme == "http" and not network.is_loopback(parts.hostname or ""):
             remedy = f"{need.where}.url: https://{parts.netloc}{parts.path}"
             yield Finding("warning", "addresses", need.where, "a secret crosses the network in the clear", (remedy,))
+
+
+def _look_up(hosts: list[str]) -> dict[str, bool]:
+    """Whether each has an address. In daemon threads: a resolver that hangs must not hold up the end of the program."""
+    known: dict[str, bool] = {}
+    waiting = iter(hosts)
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                host = next(waiting, None)
+            if host is None:
+                return
+            known[host] = network.resolves(host)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_AT_A_TIME, len(hosts)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return known

@@ -70,6 +70,8 @@ def run(options: argparse.Namespace, config_files: Sequence[Path], domains: Sequ
     """Examine everything and print what was found; the exit code."""
     for option in ("password_file", "ca_file", "grafana_token_file"):
         _readable(option, getattr(options, option))
+    for option in ("exporter", "prometheus", "alertmanager", "grafana_url"):
+        _usable(option, getattr(options, option))
     bundle = _bundle(options.bundle)
     reading = configuration.read(config_files, domains)
     databases = Databases()
@@ -164,6 +166,21 @@ def _bundle(given: Path | None) -> Path | None:
         return given
     here = (Path(), Path(__file__).parents[3])
     return next((each for each in here if (each / "grafana/provisioning").is_dir()), None)
+
+
+def _usable(option: str, url: str | None) -> None:
+    if url is None:
+        return
+    name = f"--{option.replace('_', '-')}"
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        raise ConfigError([f"{name}: is not a URL"]) from None
+    if not whole:
+        raise ConfigError([f"{name}: should start with http:// or https://, and name a host"])
+    if "@" in parts.netloc:
+        raise ConfigError([f"{name}: should hold no user or password"])
 
 
 def _readable(option: str, file: Path | None) -> None:

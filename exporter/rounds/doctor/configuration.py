@@ -142,7 +142,7 @@ def examine(reading: Reading) -> Iterator[Finding]:
     if reading.config is None:
         return
     off = [domain.name for domain in reading.domains if domain.name not in reading.on]
-    told = f"domains that are on: {', '.join(reading.on) or 'none'}; that have no section: {', '.join(off) or 'none'}"
+    told = f"domains on: {', '.join(reading.on) or 'none'}; off, as they have no section: {', '.join(off) or 'none'}"
     if not reading.problems:
         yield Finding("ok", "configuration", names, f"valid; {told}")
     if not reading.on:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ class Site:
         except httpx.TimeoutException:
             raise NoAnswer(f"does not answer within {_WITHIN:g} s", answered=False) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise NoAnswer(f"does not answer: {str(error) or type(error).__name__}", answered=False) from None
+            told = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+            raise NoAnswer(f"does not answer: {told}", answered=False) from None
         after = time.time()
         if answer.status_code != HTTPStatus.OK:
             told = f"answers {answer.status_code} to {path}"

@@ -17,7 +17,7 @@ _READING = frozenset(("SELECT", "SHOW VIEW", "USAGE"))
 _EVERYTHING = ("ALL PRIVILEGES", "ALL")
 # A password's hash may stand behind the grantee; nothing behind it is kept.
 _GRANT = re.compile(
-    r"GRANT (?P<privileges>.+?) ON (?:(?:TABLE|FUNCTION|PROCEDURE|PACKAGE(?: BODY)?) )?(?P<object>\S+) TO "
+    r"GRANT (?P<privileges>.+?) ON (?:(?:TABLE|FUNCTION|PROCEDURE|PACKAGE(?: BODY)?) )?(?P<object>(?:`(?:[^`]|``)*`|\*)\.(?:`(?:[^`]|``)*`|\*)) TO "
     r"(?P<grantee>(?:`[^`]*`|'[^']*')(?:@(?:`[^`]*`|'[^']*'))?)(?P<rest>.*)",
     re.DOTALL,
 )
