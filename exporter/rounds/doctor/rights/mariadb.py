@@ -15,10 +15,12 @@ _OLDEST = {"MariaDB": (10, 5), "MySQL": (8, 0)}
 #: What a user who reads needs, and what tells nothing that is in tables.
 _READING = frozenset(("SELECT", "SHOW VIEW", "USAGE"))
 _EVERYTHING = ("ALL PRIVILEGES", "ALL")
+_NAME = r"(?:`(?:[^`]|``)*`|'[^']*')"
+_PART = r"(?:`(?:[^`]|``)*`|\*)"
 # A password's hash may stand behind the grantee; nothing behind it is kept.
 _GRANT = re.compile(
-    r"GRANT (?P<privileges>.+?) ON (?:(?:TABLE|FUNCTION|PROCEDURE|PACKAGE(?: BODY)?) )?(?P<object>(?:`(?:[^`]|``)*`|\*)\.(?:`(?:[^`]|``)*`|\*)) TO "
-    r"(?P<grantee>(?:`[^`]*`|'[^']*')(?:@(?:`[^`]*`|'[^']*'))?)(?P<rest>.*)",
+    r"GRANT (?P<privileges>.+?) ON (?:(?:TABLE|FUNCTION|PROCEDURE|PACKAGE(?: BODY)?) )?"
+    rf"(?P<object>{_PART}\.{_PART}) TO (?P<grantee>{_NAME}(?:@{_NAME})?)(?P<rest>.*)",
     re.DOTALL,
 )
 _ROLE = re.compile(r"GRANT (?P<role>(?:`[^`]+`|'[^']+'|\w+)(?:@(?:`[^`]*`|'[^']*'))?) TO ")
