@@ -40,10 +40,15 @@ def examine(site: Site, config: Config | None) -> Iterator[Finding]:
     if not status["config"]["last_reload_successful"]:
         found = "its last reload was refused; the configuration before stays in use"
         yield Finding("error", "exporter", site.url, found, ("rounds check-config", f"then reload: {_RELOAD}"))
+    lease = status.get("lease")
+    stands_by = bool(lease) and not lease["held"]
+    if stands_by:
+        yield from _standing_by(site, lease)
     if not status["ready"]:
         found = "some of its jobs have not ended a first run"
         yield Finding("hint", "exporter", site.url, found, (f"rounds status --url={site.url}",))
-    yield from _examine_jobs(site, status)
+    if not stands_by:
+        yield from _examine_jobs(site, status)
     if config is not None:
         yield from _examine_configuration(site, config)
 
@@ -66,6 +71,16 @@ def _absent(site: Site, error: NoAnswer) -> Finding:
         "or name it with --exporter=URL, with --ca-file where it speaks TLS",
     )
     return Finding("error" if site.asked else "hint", "exporter", site.url, str(error), remedies)
+
+
+def _standing_by(site: Site, lease: dict[str, Any]) -> Iterator[Finding]:
+    if lease["holder"]:
+        yield Finding("ok", "exporter", site.url, f"stands by, as {lease['holder']} holds the ledger's lease")
+    else:
+        found = "stands by, and nobody holds the ledger's lease: no job runs anywhere"
+        yield Finding(
+            "error", "exporter", site.url, found, ("see why it cannot take it: its log, and rounds ledger check",)
+        )
 
 
 def _examine_jobs(site: Site, status: dict[str, Any]) -> Iterator[Finding]:

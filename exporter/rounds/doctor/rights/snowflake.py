@@ -21,6 +21,7 @@ class SnowflakeRights(Rights):
 
     product = "Snowflake"
     percent = "%"
+    in_order = "is there, with the columns that are needed"
 
     def version(self) -> tuple[str, str]:
         """As the service says."""
