@@ -13,7 +13,7 @@ from rounds.config import Config
 from rounds.doctor import clocks
 from rounds.doctor.finding import Finding
 from rounds.doctor.web import NoAnswer, Site
-from rounds.selfmetrics import program_version
+from rounds.version import program_version
 
 _RELOAD = "kill -HUP of its process, or POST /-/reload where it runs with --web.enable-lifecycle"
 
@@ -41,8 +41,8 @@ def examine(site: Site, config: Config | None) -> Iterator[Finding]:
         found = "its last reload was refused; the configuration before stays in use"
         yield Finding("error", "exporter", site.url, found, ("rounds check-config", f"then reload: {_RELOAD}"))
     lease = status.get("lease")
-    stands_by = bool(lease) and not lease["held"]
-    if stands_by:
+    stands_by = lease is not None and not lease["held"]
+    if lease is not None and stands_by:
         yield from _standing_by(site, lease)
     if not status["ready"]:
         found = "some of its jobs have not ended a first run"

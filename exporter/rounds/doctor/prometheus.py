@@ -14,7 +14,7 @@ import yaml
 from rounds.doctor import clocks
 from rounds.doctor.finding import Finding, Level
 from rounds.doctor.web import NoAnswer, Site
-from rounds.selfmetrics import program_version
+from rounds.version import program_version
 
 #: The job's name, by which rules and dashboards know the exporter.
 _JOB = "rounds"
