@@ -87,7 +87,8 @@ def test_wrong_use(flags: list[str], told: str, capsys: pytest.CaptureFixture[st
 
 def test_no_secret_is_told_in_any_form(installation: Installation) -> None:
     """Neither one in the configuration, nor one in a file, nor a hash that a server gives."""
-    installation.watch_mariadb()
+    name = installation.watch_mariadb()
+    installation.mariadb.sql(f"GRANT INSERT ON *.* TO {name}@'127.0.0.1'")  # in one line with the password's hash
     installation.watch_postgresql()
     installation.config["sources"]["postgres"] = {
         **{key: value for key, value in installation.config["sources"]["postgres"].items() if key != "password_file"},
@@ -102,6 +103,7 @@ def test_no_secret_is_told_in_any_form(installation: Installation) -> None:
         assert secret not in text
         assert secret not in told
     assert "a secret stands here" in text
+    assert "has INSERT on *.*" in text
 
 
 def test_each_examination_is_bounded_and_alone(

@@ -527,10 +527,11 @@ def test_what_is_in_order_is_examined_beside_what_is_not(installation: Installat
     installation.probe()
     installation.config["sources"]["other"] = {"kind": "sqlite", "path": 5}
     installation.config["tables"].append({"name": "b", "source": "other", "table": "b"})
-    installation.config["tables"].insert(0, {"name": "c", "source": "file", "table": "", "key": []})
+    for name in ("c", "d"):
+        installation.config["tables"].insert(0, {"name": name, "source": "file", "table": "", "key": []})
     installation.config["services"]["checks"].insert(0, {"name": "bad", "urll": "x"})
     diagnosis = installation.doctor()
-    assert len(diagnosis.about("error", "configuration")) == 5
+    assert len(diagnosis.about("error", "configuration")) == 7
     assert diagnosis.about("ok", "grants", "maria: patients")
     assert diagnosis.about("ok", "grants", "file: patients")
     assert diagnosis.about("ok", "addresses", "127.0.0.1")

@@ -88,9 +88,10 @@ def syncs(installation: Installation, request: pytest.FixtureRequest) -> World:
     return World(installation, server, made.source.database, "syncs: [{name: a, source: s}]\n")
 
 
-def test_what_apr_names_is_enough(apr: World) -> None:
+def test_what_apr_names_is_enough(apr: World, capfd: pytest.CaptureFixture[str]) -> None:
     apr.grant_needed()
     assert apr.runs("apr")
+    assert "rounds_apr_invalid_records_by_gerente{" in capfd.readouterr().out  # which the labels ask for
     assert apr.installation.doctor().problems == []
 
 
