@@ -332,6 +332,27 @@ def writer_in_snowflake(installation: Installation) -> Any:
     return warehouse(installation, "READER", ("INSERT", "TABLE", ""), ("USAGE", "WAREHOUSE", "WH"))
 
 
+@contextmanager
+def no_table_in_snowflake(installation: Installation) -> Iterator[None]:
+    with warehouse(installation, "READER"):
+        installation.config["tables"][0]["table"] += "_of_yesterday"
+        yield
+
+
+@contextmanager
+def no_column_in_snowflake(installation: Installation) -> Iterator[None]:
+    with warehouse(installation, "READER"):
+        installation.config["tables"][0]["columns"] = ["SURNAME"]
+        yield
+
+
+def silent_api(installation: Installation) -> None:
+    installation.state()
+    installation.config["sources"] = {"api": {"kind": "http", "url": "http://127.0.0.1:1"}}
+    sync = {"name": "cliniko", "source": "api", "api": "logs", "organizations": {"only": ["1"]}}
+    installation.config["syncs"] = [sync]
+
+
 def administrator_of_snowflake(installation: Installation) -> Any:
     return warehouse(installation, "ACCOUNTADMIN")
 
@@ -460,6 +481,9 @@ FAULTS = (
     Fault("no store", store_without_tables, "error", "grants", "emr[0]", "none of the tables", "sources.app"),
     Fault("no backups", missing_backups, "warning", "files", "backup[0]", "no such file", "check emr[0].checks.backup"),
     Fault("Snowflake writer", writer_in_snowflake, "warning", "grants", "READER", "INSERT", "REVOKE INSERT ON TABLE"),
+    Fault("Snowflake table", no_table_in_snowflake, "error", "grants", "yesterday", "no such table", "check the table"),
+    Fault("Snowflake column", no_column_in_snowflake, "error", "grants", "patients", "SURNAME", "there are: ID, NAME"),
+    Fault("silent API", silent_api, "error", "sources", "api", "nothing accepts", "check host and port"),
     Fault("ACCOUNTADMIN", administrator_of_snowflake, "warning", "grants", "ACCOUNTADMIN", "admin", "CREATE ROLE"),
     Fault("late clock", late_clock, "warning", "clocks", "source maria", "60.0 minutes behind", "timedatectl"),
     Fault("damaged ledger", damaged_ledger, "error", "ledger", "state.db", "damaged", "put a backup in its place"),

@@ -173,7 +173,10 @@ class Installation:
         words = ["doctor", f"--config.file={self.file}", "--format=json", *self.flags, *flags]
         code, out, err = self.examine(words)
         assert out, err
-        return Diagnosis(code, json.loads(out)["findings"], out + err)
+        whole = json.loads(out)
+        assert (whole["worst"] in ("warning", "error")) is bool(code)
+        assert sum(whole["count"].values()) == len(whole["findings"])
+        return Diagnosis(code, whole["findings"], out + err)
 
     def text(self) -> str:
         """The same as text."""
