@@ -417,13 +417,15 @@ def secret_in_the_clear(installation: Installation) -> None:
 
 FAULTS = (
     Fault(
-        "unknown key", unknown_key, "error", "configuration", "rounds.yml:", "did you mean 'interval'", "rounds.yml:"
+        "unknown key", unknown_key, "error", "configuration", "rounds.yml:", "did you mean 'interval'", "write interval"
     ),
     Fault("unset variable", unset_variable, "error", "configuration", "", "ROUNDS_TEST_UNSET is not set", "set it, or"),
     Fault("empty variable", empty_variable, "warning", "configuration", "", "set, but empty", "set ROUNDS_TEST_EMPTY"),
-    Fault("unknown source", wrong_source, "error", "configuration", "", "no source 'fil'", "did you mean 'file'"),
-    Fault("broken YAML", broken_yaml, "error", "configuration", "rounds.yml:3", "not valid YAML", "change"),
-    Fault("timeout beyond interval", impossible_interval, "error", "configuration", "", "longer than the", "change"),
+    Fault("unknown source", wrong_source, "error", "configuration", "", "no source 'fil'", "write file"),
+    Fault("broken YAML", broken_yaml, "error", "configuration", "rounds.yml:3", "not valid YAML", "correct it"),
+    Fault(
+        "timeout beyond interval", impossible_interval, "error", "configuration", "", "longer than the", "correct it"
+    ),
     Fault(
         "open password", open_password, "warning", "files", "password_file", "everybody may read", "chmod 600", "shell"
     ),
@@ -564,6 +566,7 @@ def test_what_is_in_order_is_examined_beside_what_is_not(installation: Installat
 def test_without_any_configuration_the_rest_is_examined(installation: Installation) -> None:
     (installation.folder / "rounds.yml").mkdir()
     diagnosis = installation.doctor()
-    assert diagnosis.about("error", "configuration", "rounds.yml", "cannot be read")
+    (found,) = diagnosis.about("error", "configuration", "rounds.yml", "cannot be read")
+    assert found["remedy"][0].startswith("correct")
     assert diagnosis.about("hint", "prometheus")
     assert diagnosis.about("ok", "grafana")

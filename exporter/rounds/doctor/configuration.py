@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from rounds.needs import AddressNeed, FileNeed, Need
 _UNSET = "\N{REPLACEMENT CHARACTER}unset\N{REPLACEMENT CHARACTER}"
 #: A mistake may uncover others: a source that is left out is missed by what names it.
 _ROUNDS = 50
+_MEANT = re.compile(r"did you mean '([^']+)'\?")
+_LINE = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,21 @@ def refused(problems: Sequence[str]) -> Iterator[Finding]:
     """Problems, as the exporter words them: ``file:line: path: message; remedy``."""
     for problem in problems:
         place, mark, told = problem.partition(": ")
-        remedy = told.partition("; ")[2] or "docs/configuration.md has every key"
-        yield Finding("error", "configuration", place, told if mark else problem, (f"change {place}: {remedy}",))
+        yield Finding("error", "configuration", place, told if mark else problem, (_remedy(place, told),))
+
+
+def _remedy(place: str, told: str) -> str:
+    """What to write, where the problem says so."""
+    key, _, message = told.rpartition(": ")
+    meant = _MEANT.search(message)
+    if meant:
+        return f"in {place}: write {meant[1]}"
+    if message == "is required":
+        return f"in {place}: add {key}"
+    advice = message.partition("; ")[2]
+    if _LINE.search(place):
+        return f"in {place}: {advice or 'correct it; docs/configuration.md has every key'}"
+    return advice or f"correct {place}; docs/configuration.md has every key"
 
 
 def examine(reading: Reading) -> Iterator[Finding]:
