@@ -134,3 +134,18 @@ def test_a_ledger_on_a_server(installation: Installation, kind: str) -> None:
     diagnosis = installation.doctor()
     assert diagnosis.problems == []
     assert diagnosis.about("ok", "ledger", url, "has a version that is known here")
+
+
+def test_a_refused_login_is_not_tried_again(installation: Installation) -> None:
+    """Further ones would lock the account."""
+    server = installation.servers("fakesnow")
+    place = {"account": "test", "host": "127.0.0.1", "port": server.port, "protocol": "http"}
+    login = {"user": "rounds", "password_file": installation.secret("warehouse_password")}
+    installation.config["sources"] = {"warehouse": {"kind": "snowflake", **place, **login}}
+    installation.config["tables"] = [{"name": name, "source": "warehouse", "table": f"a.b.{name}"} for name in "cd"]
+    installation.state()
+    with server.faults(login=["390102", "locked"]):
+        diagnosis = installation.doctor()
+        assert len(server.seen()["logins"]) == 1
+    (found,) = diagnosis.about("error", "sources", "warehouse", "the user is locked")
+    assert found["remedy"] == ["sources.warehouse: wait, or unlock it"]

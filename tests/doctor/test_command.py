@@ -31,6 +31,7 @@ def _sample_installation(installation: Installation) -> None:
     installation.postgresql.sql(f"GRANT INSERT, UPDATE ON patients TO {name}", database=name)
     installation.secret("postgres_password", mode=0o644)
     installation.probe("http://gateway.invalid:8000/health")
+    installation.flags.append(f"--bundle={REPOSITORY}")
 
 
 def _leveled(text: str) -> list[str]:

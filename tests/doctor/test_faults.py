@@ -17,7 +17,7 @@ import pytest
 
 from rounds.doctor import network
 from rounds.doctor.finding import LEVELS
-from support.doctor import PASSWORD, Installation
+from support.doctor import PASSWORD, REPOSITORY, Installation
 
 #: Puts something wrong; may be a generator that puts right again what others share.
 Plant = Callable[[Installation], Any]
@@ -565,6 +565,7 @@ def test_what_is_in_order_is_examined_beside_what_is_not(installation: Installat
 
 def test_without_any_configuration_the_rest_is_examined(installation: Installation) -> None:
     (installation.folder / "rounds.yml").mkdir()
+    installation.flags.append(f"--bundle={REPOSITORY}")
     diagnosis = installation.doctor()
     (found,) = diagnosis.about("error", "configuration", "rounds.yml", "cannot be read")
     assert found["remedy"][0].startswith("correct")

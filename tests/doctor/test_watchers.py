@@ -208,7 +208,7 @@ class TestPrometheus:
 
     def test_one_that_sees_nothing(self, installation: Installation) -> None:
         with prometheus(installation.folder, {"global": {"evaluation_interval": "1s"}}) as url:
-            diagnosis = installation.doctor(f"--prometheus={url}")
+            diagnosis = installation.doctor(f"--prometheus={url}", f"--bundle={REPOSITORY}")
         found(diagnosis, "error", "prometheus", url, "no target of the job rounds", "job_name: rounds")
         found(diagnosis, "error", "prometheus", "rounds_build_info", "no metric", "/targets")
         found(diagnosis, "error", "prometheus", "services.yml", "are not loaded", "rule_files: [rules/*.yml]")
@@ -345,6 +345,7 @@ def test_a_healthy_installation_has_no_fault(installation: Installation, place: 
         FakeGrafana(GRAFANA).running() as grafana,
     ):
         installation.flags += [f"--exporter={ours}", f"--prometheus={url}", f"--grafana-url={grafana}"]
+        installation.flags.append(f"--bundle={REPOSITORY}")
 
         before = sorted(installation.folder.iterdir())
         query = f"{url}/api/v1/query?query=rounds_build_info"
