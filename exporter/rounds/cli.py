@@ -17,6 +17,7 @@ from rounds import report
 from rounds.commands import Command
 from rounds.config import config_model, load_config
 from rounds.databases.databases import Databases
+from rounds.doctor import command as doctor
 from rounds.domains import all_domains
 from rounds.errors import CollectorError, ConfigError
 from rounds.exporter import Exporter, catalogue, schemas
@@ -149,6 +150,10 @@ def _demo(options: argparse.Namespace) -> int:
     return demo.run(listen=options.web_listen_address, speed=options.speed)
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    return doctor.run(options, _files(options), all_domains())
+
+
 def _further_commands() -> list[tuple[str, Command]]:
     """Commands that parts bring along, each with the section of the configuration that it is for."""
     domains = all_domains()
@@ -212,6 +217,12 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--user", help="user of its basic authentication")
     status.add_argument("--password-file", type=Path, metavar="FILE", help="file with that user's password")
     status.add_argument("--ca-file", type=Path, metavar="FILE", help="certificate authority of its TLS certificate")
+    examined = command(
+        "doctor", _doctor, "examine the whole installation and say how to mend it; exit 1 if it found something"
+    )
+    _takes_config(examined)
+    _takes_web_file(examined)
+    doctor.arguments(examined)
     demo = command("demo", _demo, "show synthetic services that fail and recover, with Prometheus where installed")
     demo.add_argument(
         "--web.listen-address",
