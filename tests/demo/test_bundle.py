@@ -34,8 +34,9 @@ TARGETS = {"exporter:12780": "127.0.0.1:1", "alertmanager:9093": "127.0.0.1:2", 
 
 
 def databases(folder: Path, warehouse: Mapping[str, Any] | None = None) -> bundle.Databases:
-    tables, apr, syncs = (folder / f"{name}.db" for name in ("clinic", "apr", "syncs"))
-    return bundle.Databases(tables, warehouse or {}, apr, syncs, folder / "docassist" / "monitoring.db", "localhost:1")
+    apr, syncs = (bundle.sqlite(folder / f"{name}.db") for name in ("apr", "syncs"))
+    emr = folder / "docassist" / "monitoring.db"
+    return bundle.Databases(folder / "clinic.db", warehouse or {}, apr, syncs, emr, "localhost:1")
 
 
 def listening() -> dict[str, Service]:

@@ -116,7 +116,7 @@ class _Demo:
                 service.port = pick_port(port)
                 await service.start()
                 stack.push_async_callback(service.stop)
-            if any(service.port > _FIRST_SERVICE_PORT + len(services) for service in services.values()):
+            if [service.port for service in services.values()] != [*range(_FIRST_SERVICE_PORT, port + 1)]:
                 self._moved.append("the services")
             stack.push_async_callback(self._stop_children)
             exporter = self._exporter_address()
@@ -203,7 +203,7 @@ class _Demo:
         self, folder: Path, kind: type[Server], domain: str, port: int
     ) -> tuple[list[str], dict[str, Any]]:
         """Start a server. Gives flags for who writes there, and the source; those of a SQLite file where it fails."""
-        server = kind(folder, self._free(kind.name, port))
+        server = kind(folder, functools.partial(self._free, kind.name, port))
         self._servers.append(server)
         try:
             place = await server.start()

@@ -18,10 +18,12 @@ import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+import pymysql
 
 from rounds.demo import clinic_writer, pipeline_writer
 from rounds.demo.ports import LOOPBACK
@@ -31,6 +33,7 @@ from rounds.demo.processes import Child, ChildDiedError
 FOLDERS: Sequence[Path] = (Path("/usr/sbin"), *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
 #: Where the users of containers have their passwords in the files.
 _PASSWORD = re.compile(r"(CREATE (?:USER|ROLE) (\w+)\b[^;]*?)'synthetic'")
+_COMPLAINT = re.compile("error|fatal", re.IGNORECASE)
 _COMMENT = re.compile(r"^--.*$", re.MULTILINE)
 #: Pauses between attempts to log in.
 _LOOK = 0.1
@@ -74,7 +77,7 @@ class Server(abc.ABC):
 
     Args:
         folder: where its log and the files with passwords are.
-        port: where it is to listen.
+        pick: a free port for it; asked for as late as can be, since others look for one too.
     """
 
     #: The file of a checkout that says who may do what.
@@ -94,13 +97,14 @@ class Server(abc.ABC):
     program: ClassVar[str]
     end: ClassVar[signal.Signals]
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, pick: Callable[[], int]) -> None:
         self._folder = folder
         self._children: list[Child] = []
         self._stack = contextlib.ExitStack()
         self._passwords: dict[str, Path] = {}
         self._statements: list[str] = []
-        self.port = port
+        self._pick = pick
+        self.port = 0
 
     async def start(self) -> Place:
         """Make its folder and start it.
@@ -129,13 +133,14 @@ class Server(abc.ABC):
             child = self._child("setup", [installer, *self._install(home)], home, user)
             await child.start()
             await child.done()
+            self.port = self._pick()
             child = self._child("server", [program, *self._run(home)], home, user)
             await child.start()
             await child.lives_until(self._ready(), 30.0, "is not ready")
         except (ChildDiedError, OSError) as error:
             await self.stop()
-            raise NoServerError(f"{self.name} cannot be started: {_last_line(error)}") from error
-        return Place(self.kind, self.port, self.database, self.writer, self._passwords)
+            raise NoServerError(f"{self.name} cannot be started: {_reason(error)}") from error
+        return self._place()
 
     @property
     def children(self) -> list[Child]:
@@ -163,8 +168,22 @@ class Server(abc.ABC):
         """Arguments of the server."""
 
     @abc.abstractmethod
+    def _set_up(self) -> None:
+        """Find out whether it is this server that answers, and that its users are there.
+
+        Raises:
+            ConnectionError: it does not answer yet.
+        """
+
     async def _ready(self) -> None:
-        """Wait until it answers, and its users are there."""
+        while True:
+            with contextlib.suppress(ConnectionError):
+                await asyncio.to_thread(self._set_up)
+                return
+            await asyncio.sleep(_LOOK)
+
+    def _place(self) -> Place:
+        return Place(self.kind, self.port, self.database, self.writer, self._passwords)
 
     def _child(self, word: str, command: Sequence[str], home: Path, user: str) -> Child:
         child = Child(f"{self.kind}-{word}", command, self._folder, user=user, home=home, end=self.end)
@@ -198,7 +217,7 @@ class Server(abc.ABC):
 
 
 class Mariadb(Server):
-    """A MariaDB server. Its root can log in from no address, and by the socket as nobody but the server's own user."""
+    """A MariaDB server. Its root can log in by the socket alone, as the user ``mysql`` of the machine."""
 
     name, package, account = "MariaDB", "mariadb-server", "mysql"
     grants, kind, database, writer = "demo.sql", "mariadb", pipeline_writer.DATABASE, pipeline_writer.USER
@@ -230,16 +249,13 @@ class Mariadb(Server):
         files = [f"--pid-file={home / 'pid'}", f"--init-file={home / 'start.sql'}", "--max-connections=30"]
         return [*self._common(home), *listen, *files, *self._FAST]
 
-    async def _ready(self) -> None:
-        """It greets when it has gone through its file."""
-        while True:
-            with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
-                greeting = await reader.read(1)
-                writer.close()
-                if greeting:
-                    return
-            await asyncio.sleep(_LOOK)
+    def _set_up(self) -> None:
+        """Its file has been gone through before it greets anybody."""
+        given = {"user": self.writer, "password": self._passwords[self.writer].read_text(encoding="utf-8")}
+        try:
+            pymysql.connect(host=LOOPBACK, port=self.port, database=self.database, connect_timeout=2, **given).close()
+        except pymysql.MySQLError as error:
+            raise ConnectionError from error
 
     @staticmethod
     def _common(home: Path) -> list[str]:
@@ -257,8 +273,8 @@ class Postgresql(Server):
     _ADMIN = "admin"
     _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=30")
 
-    def __init__(self, folder: Path, port: int) -> None:
-        super().__init__(folder, port)
+    def __init__(self, folder: Path, pick: Callable[[], int]) -> None:
+        super().__init__(folder, pick)
         self._password = secrets.token_urlsafe(24)
 
     def _prepare(self, home: Path) -> None:
@@ -272,19 +288,16 @@ class Postgresql(Server):
         settings = (*self._FAST, f"listen_addresses={LOOPBACK}", f"port={self.port}", "unix_socket_directories=")
         return ["-D", str(home / "data"), *(part for each in settings for part in ("-c", each))]
 
-    async def _ready(self) -> None:
-        while True:
-            with contextlib.suppress(ConnectionError):
-                await asyncio.to_thread(self._sql, "postgres", [f"CREATE DATABASE {self.database}"])
-                break
-            await asyncio.sleep(_LOOK)
-        await asyncio.to_thread(self._sql, self.database, self._statements)
+    def _set_up(self) -> None:
+        self._sql("postgres", [f"CREATE DATABASE {self.database}"])
+        self._sql(self.database, self._statements)
 
     def _sql(self, database: str, statements: Sequence[str]) -> None:
         """Run statements as the administrator.
 
         Raises:
             ConnectionError: it does not answer yet.
+            OSError: it refuses a statement.
         """
         import psycopg  # noqa: PLC0415  # only where there is a server
 
@@ -294,8 +307,11 @@ class Postgresql(Server):
         except psycopg.OperationalError as error:
             raise ConnectionError from error
         with contextlib.closing(connection):
-            for statement in statements:
-                connection.execute(statement.encode())
+            try:
+                for statement in statements:
+                    connection.execute(statement.encode())
+            except psycopg.Error as error:
+                raise OSError(f"its users cannot be made: {type(error).__name__}") from error
 
 
 def write_secret(file: Path, text: str) -> None:
@@ -314,6 +330,7 @@ def _find(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path=os.pathsep.join(str(each) for each in FOLDERS))
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    """The first line of a log that speaks of an error, or the last one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines[1:] if _COMPLAINT.search(line)), lines[-1])
