@@ -16,6 +16,8 @@ import httpx
 from rounds.demo import tether
 
 _LINES = 15
+#: Seconds within which a child does what it is waited for, on a machine that is busy with other things.
+_PATIENCE = 120.0
 #: Seconds between two looks for more of a log.
 _LOOK = 0.1
 
@@ -86,7 +88,7 @@ class Child:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise ChildDiedError(f"{self.name} {how}. The end of its log:\n{self.log_tail()}")
 
-    async def done(self, seconds: float = 60.0) -> None:
+    async def done(self, seconds: float = _PATIENCE) -> None:
         """Wait until it has done its work, where it is to end by itself.
 
         Raises:
@@ -99,7 +101,7 @@ class Child:
         if code:
             raise ChildDiedError(f"{self.name} failed. The end of its log:\n{self.log_tail()}")
 
-    async def ready(self, url: str, seconds: float = 30.0) -> None:
+    async def ready(self, url: str, seconds: float = _PATIENCE) -> None:
         """Wait until it answers 200.
 
         Raises:
@@ -108,7 +110,7 @@ class Child:
         """
         await self.lives_until(_answers(url), seconds, f"does not answer at {url}")
 
-    async def said(self, line: str, seconds: float = 30.0) -> None:
+    async def said(self, line: str, seconds: float = _PATIENCE) -> None:
         """Wait until this is a line of its log.
 
         Raises:

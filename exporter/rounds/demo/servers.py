@@ -136,7 +136,7 @@ class Server(abc.ABC):
             self.port = self._pick()
             child = self._child("server", [program, *self._run(home)], home, user)
             await child.start()
-            await child.lives_until(self._ready(), 30.0, "is not ready")
+            await child.lives_until(self._ready(), 60.0, "is not ready")
         except (ChildDiedError, OSError) as error:
             await self.stop()
             raise NoServerError(f"{self.name} cannot be started: {_reason(error)}") from error
