@@ -108,14 +108,15 @@ def test_the_desktop_program_is_looked_at_where_it_is(tmp_path: Path) -> None:
     assert app.checks.llm.url == "http://localhost:1/"
 
 
-@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
-def test_sources_on_servers_are_read_with_the_password_of_a_file(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("domain", "kind"), [("apr", "mariadb"), ("syncs", "postgresql")])
+def test_sources_on_servers_are_read_with_the_password_of_a_file(domain: str, kind: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("only here")
-    place = servers.Place(kind, 12793, "BMA", "pipeline", {"rounds": secret})
-    given = dataclasses.replace(databases(tmp_path), apr=place.source())
+    place = servers.Place(kind, 12793, "clinic", "writer", {"rounds": secret})
+    there: dict[str, Any] = {domain: place.source()}
+    given = dataclasses.replace(databases(tmp_path), **there)
     file = bundle.write_exporter(tmp_path, listening(), given)
-    source = load_config([file], SECTIONS).sources["apr"]
+    source = load_config([file], SECTIONS).sources[domain]
     assert (source.kind, source.user, source.port) == (kind, "rounds", 12793)  # type: ignore[union-attr]
     assert "only here" not in file.read_text()
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +71,12 @@ def test_arguments_that_make_no_sense_are_refused(
 ) -> None:
     assert run(listen=listen, speed=speed) == 2
     assert "a speed from 0.1 to 2" in capsys.readouterr().err
+
+
+def test_without_a_folder_for_its_files_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    assert run(listen=f"127.0.0.1:{pick_port()}") == 1
+    said = capsys.readouterr().out
+    assert "The demo ends, since there is no folder for its files (No such file or directory): set TMPDIR to" in said

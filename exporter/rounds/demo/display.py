@@ -26,12 +26,12 @@ class Display:
     """Prints blocks of lines, whole, from any thread.
 
     Args:
-        stream: where to; coloured where it is a terminal and ``NO_COLOR`` is not set.
+        stream: where to, standard output where it is None; coloured where it is a terminal and ``NO_COLOR`` is not set.
     """
 
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
-        self._stream = stream
-        self._coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._coloured = self._stream.isatty() and not os.environ.get("NO_COLOR")
         self._begin = time.monotonic()
         self._lock = threading.Lock()
 
