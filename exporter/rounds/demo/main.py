@@ -292,14 +292,16 @@ class _Demo:
         say, heading = self.display.plain, self.display.heading
         if self._moved:
             say(f"On other ports than usual, as theirs are taken: {', '.join(self._moved)}.")
-        kinds = {"mariadb": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
-        patients = "Snowflake (a stand-in) and SQLite" if databases.warehouse else "SQLite"
+        kinds = {"snowflake": "Snowflake", "mariadb": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
+        sources = (databases.warehouse or bundle.sqlite(databases.clinic), databases.apr, databases.syncs)
+        tables, apr, syncs = (f"{kinds[source['kind']]:<12}" for source in sources)
+        also = " (by a stand-in; the latter in SQLite)" if databases.warehouse else ""
         heading("Five domains, on synthetic data; nobody in them is real")
         every = CHECK_TIMES["interval"]
         say(f"    services  HTTP        nine checks, every {every}, of services that fail, are slow and recover")
-        say(f"    tables    {patients}: patients and appointments that come, change and go")
-        say(f"    apr       {kinds[databases.apr['kind']]:<12}a pipeline of proposals, with a past of some days")
-        say(f"    syncs     {kinds[databases.syncs['kind']]:<12}three clinics whose patients are synchronised")
+        say(f"    tables    {tables}patients and appointments that come, change and go{also}")
+        say(f"    apr       {apr}a pipeline of proposals, with a past of some days")
+        say(f"    syncs     {syncs}three clinics whose patients are synchronised")
         say("    emr       SQLite      a clinic's desktop program that has its troubles, and crashes now and then")
         if alerting:
             say("", f"Rules and routes are production's, {self._scale.factor:g} times as fast; limits are as short.")
