@@ -207,9 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.epilog = (
         "Starts, on 127.0.0.1 and with all files in a temporary folder (TMPDIR): services that fail and recover, a"
         " stand-in for Snowflake, MariaDB, PostgreSQL, the programs that write there, the exporter, Prometheus,"
-        " Alertmanager, and catchers of Slack messages and e-mails. It says what is not installed and does without, with"
-        " SQLite instead of a server. A port that is taken is replaced. Within ten minutes each domain shows all of its"
-        " states, and alerts of each come and go. Ctrl-C ends all of it."
+        " Alertmanager, and catchers of Slack messages and e-mails. It says what is not installed and does without,"
+        " with SQLite instead of a server. A port that is taken is replaced. Within ten minutes each domain shows all"
+        " of its states, and alerts of each come and go. Ctrl-C ends all of it."
     )
     demo.add_argument(
         "--web.listen-address",
