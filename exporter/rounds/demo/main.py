@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from rounds.demo import bundle, warehouse
-from rounds.demo.bundle import CHECK_TIMES, Databases
+from rounds.demo.bundle import Databases
 from rounds.demo.catchers import MailCatcher, SlackCatcher
 from rounds.demo.certificate import make_certificate
 from rounds.demo.display import Display
+from rounds.demo.introduction import introduce, point
 from rounds.demo.observe import Alert, watch_alerts, watch_exporter
 from rounds.demo.pacing import MADE
 from rounds.demo.ports import LOOPBACK, pick_port
@@ -125,7 +126,8 @@ class _Demo:
             await self._start_exporter(folder, config, exporter)
             alerting = await self._start_alerting(folder, stack, exporter)
             self._seen = Seen(alerting=bool(alerting))
-            self._introduce(exporter, alerting, databases, config)
+            introduce(self.display, self._moved, databases, self._scale.factor if alerting else 0)
+            point(self.display, exporter, alerting, config)
             self.display.restart_clock()
             try:
                 await self._play(services, writers, exporter, alerting)
@@ -287,39 +289,6 @@ class _Demo:
         return stack.enter_context(catcher).address
 
     # --- what is told ----------------------------------------------------------------------------------------------
-
-    def _introduce(self, exporter: str, alerting: dict[str, str], databases: Databases, config: Path) -> None:
-        say, heading = self.display.plain, self.display.heading
-        if self._moved:
-            say(f"On other ports than usual, as theirs are taken: {', '.join(self._moved)}.")
-        kinds = {"snowflake": "Snowflake", "mariadb": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
-        sources = (databases.warehouse or bundle.sqlite(databases.clinic), databases.apr, databases.syncs)
-        tables, apr, syncs = (f"{kinds[source['kind']]:<12}" for source in sources)
-        also = " (by a stand-in; the latter in SQLite)" if databases.warehouse else ""
-        heading("Five domains, on synthetic data; nobody in them is real")
-        every = CHECK_TIMES["interval"]
-        say(f"    services  HTTP        nine checks, every {every}, of services that fail, are slow and recover")
-        say(f"    tables    {tables}patients and appointments that come, change and go{also}")
-        say(f"    apr       {apr}a pipeline of proposals, with a past of some days")
-        say(f"    syncs     {syncs}three clinics whose patients are synchronised")
-        say("    emr       SQLite      a clinic's desktop program that has its troubles, and crashes now and then")
-        if alerting:
-            say("", f"Rules and routes are production's, {self._scale.factor:g} times as fast; limits are as short.")
-            say("Messages still name production's times, and rules over hours see only the minutes since the start.")
-        heading("Look at")
-        say(f"    checks    {exporter}", f"    metrics   {exporter}metrics")
-        if alerting:
-            say(f"    alerts    {alerting['prometheus']}alerts")
-            say(f"    notified  {alerting['alertmanager']}api/v2/alerts")
-        program = sys.argv[0] if Path(sys.argv[0]).name == "rounds" else "rounds"
-        heading("Try, in another terminal")
-        say(f"    {program} status --url={exporter.rstrip('/')}")
-        for words in ("changes", "apr show", "syncs tail", "emr report"):
-            say(f"    {program} {words} --config.file={config}")
-        heading("What happens: when, where, who says it, and what")
-        if alerting:
-            say("Slack and e-mail messages are shown as they arrive.")
-        say("Ctrl-C ends the demo.", "")
 
     def _alert(self, alert: Alert, *, firing: bool) -> None:
         self._seen.alert(alert.domain, firing=firing)
