@@ -189,7 +189,7 @@ async def test_every_state_is_shown_and_alerts_of_each_domain_come_and_go() -> N
     require_fakesnow()
     async with Demo(pick_port()) as demo:
         async with asyncio.timeout(120):
-            prometheus = (await demo.says(r"alerts +(http://.+/)alerts$"))[1]
+            prometheus = (await demo.says(r"alerts +(http://.+/), page Alerts$"))[1]
             alertmanager = (await demo.says(r"notified +(http://.+/)api/v2/alerts$"))[1]
             folder = Path((await demo.says(r"files in (/.+)\.$"))[1])
             await demo.says("Ctrl-C ends the demo")
@@ -209,6 +209,8 @@ async def test_every_state_is_shown_and_alerts_of_each_domain_come_and_go() -> N
             ("patients", "inserted", ["241", "242"]),
             ("patients", "deleted", ["242"]),
         ]
+        children = demo.children()
         demo.process.send_signal(signal.SIGTERM)
         assert await demo.ends() == 0
+        assert not any(child.is_running() for child in children)
         assert not folder.exists()

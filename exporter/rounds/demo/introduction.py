@@ -55,7 +55,7 @@ def point(display: Display, exporter: str, alerting: Mapping[str, str], config: 
     display.heading("Look at")
     display.plain(f"    checks    {exporter}", f"    metrics   {exporter}metrics")
     if alerting:
-        display.plain(f"    alerts    {alerting['prometheus']}alerts")
+        display.plain(f"    alerts    {alerting['prometheus']}, page Alerts")
         display.plain(f"    notified  {alerting['alertmanager']}api/v2/alerts")
     program = sys.argv[0] if Path(sys.argv[0]).name == "rounds" else "rounds"
     display.heading("Try, in another terminal")
