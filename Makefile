@@ -11,15 +11,21 @@ PYTEST = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down up-demo down-demo test test-all test-ci lint format bench docs dashboards manifests dist sbom \
-	image lock clean
+.PHONY: help demo prepare-demo servers up down up-demo down-demo test test-all test-ci lint format bench docs dashboards \
+	manifests dist sbom image lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(VENV)/demo.stamp $(FAKESNOW)/stamp ## show synthetic services and tables changing, up to the Slack and e-mail messages
-	@scripts/system-packages $(DEBIAN_SERVERS)
+demo: ## show all five domains on synthetic data that changes, up to the Slack and e-mail messages
+	@$(MAKE) --no-print-directory -j3 prepare-demo
 	@exec $(BIN)/rounds demo
+
+prepare-demo: $(VENV)/demo.stamp $(FAKESNOW)/stamp servers
+
+# After the environment, whose making may need a package too: apt takes one at a time.
+servers: | $(BIN)/pip
+	@scripts/system-packages $(DEBIAN_SERVERS)
 
 DEMO_FILES := -f docker-compose.yml -f docker-compose.demo.yml
 
@@ -31,7 +37,7 @@ up: ## start the exporter, Prometheus, Alertmanager and Grafana in containers
 down: ## end these containers; what they have stored stays
 	docker compose down
 
-up-demo: ## the same with services and tables that change, and catchers for mail and Slack
+up-demo: ## the same with all five domains on synthetic data, and catchers for mail and Slack
 	docker compose $(DEMO_FILES) up -d --build --wait
 	@docker compose $(DEMO_FILES) ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
 

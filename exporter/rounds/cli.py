@@ -223,7 +223,14 @@ def _parser() -> argparse.ArgumentParser:
     _takes_config(examined)
     _takes_web_file(examined)
     doctor.arguments(examined)
-    demo = command("demo", _demo, "show synthetic services that fail and recover, with Prometheus where installed")
+    demo = command("demo", _demo, "show all five domains on synthetic data that changes on a script")
+    demo.epilog = (
+        "Starts, on 127.0.0.1 and with all files in a temporary folder (TMPDIR): services that fail and recover, a"
+        " stand-in for Snowflake, MariaDB, PostgreSQL, the programs that write there, the exporter, Prometheus,"
+        " Alertmanager, and catchers of Slack messages and e-mails. It says what is not installed and does without,"
+        " with SQLite instead of a server. A port that is taken is replaced. Within ten minutes each domain shows all"
+        " of its states, and alerts of each come and go. Ctrl-C ends all of it."
+    )
     demo.add_argument(
         "--web.listen-address",
         dest="web_listen_address",
@@ -231,7 +238,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="where the exporter listens (default: %(default)s)",
     )
-    demo.add_argument("--speed", type=float, default=1.0, help="how much faster its script runs (default: %(default)s)")
+    demo.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        help="how many times faster its script is played, from 0.1 to 2; limits and alerts follow (default: 1)",
+    )
     shells = command("completion", _completion, "print a script that completes commands and options in a shell")
     shells.add_argument("shell", choices=("bash", "zsh"), help="the shell")
     groups: dict[str, Any] = {}
