@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric as ClientMetric
@@ -19,11 +17,17 @@ from rounds.errors import FAILURE_REASONS
 from rounds.exposition import Exposition
 from rounds.metrics import Family, Kind, Metric
 from rounds.scheduler import JobStatus
+from rounds.version import program_revision, program_version
 
 _REASON = (("reason", FAILURE_REASONS),)
 _COLLECTOR = ("collector",)
 
-BUILD_INFO = Metric("rounds_build_info", "gauge", "Version of Rounds and of Python. Always 1.", ("version", "python"))
+BUILD_INFO = Metric(
+    "rounds_build_info",
+    "gauge",
+    "Version of Rounds, revision of its source, version of Python. Always 1.",
+    ("version", "revision", "python"),
+)
 RELOAD_SUCCESSFUL = Metric(
     "rounds_config_last_reload_successful",
     "gauge",
@@ -99,15 +103,6 @@ _OWN = (
 )
 
 
-@functools.cache
-def program_version() -> str:
-    """The installed version; ``unknown`` when run from a folder that is not installed."""
-    try:
-        return version("rounds-exporter")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 class SelfMetrics:
     """Gathers them. Thread-safe.
 
@@ -145,7 +140,7 @@ class SelfMetrics:
         with self._lock:
             requests = sorted(self._requests.items())
         return [
-            BUILD_INFO.family([((program_version(), platform.python_version()), 1)]),
+            BUILD_INFO.family([((program_version(), program_revision(), platform.python_version()), 1)]),
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
             RELOAD_TIME.family([((), None if standby else self.used_since)]),
             *([] if standby else [*self.of_collectors(jobs), *self._of_sources()]),
