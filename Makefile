@@ -71,6 +71,7 @@ bench: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## measure against named peers; nothi
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
 	$(BIN)/rounds metrics --format markdown > docs/metrics.md
+	$(BIN)/rounds config-schema --format markdown > docs/configuration-reference.md
 
 dashboards: $(VENV)/dev.stamp ## generate grafana/dashboards/ from grafana/src/
 	$(BIN)/python grafana/src/build.py

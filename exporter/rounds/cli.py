@@ -101,9 +101,14 @@ def _check_config(options: argparse.Namespace) -> int:
     return OK
 
 
-def _config_schema(_: argparse.Namespace) -> int:
+def _config_schema(options: argparse.Namespace) -> int:
+    from rounds import reference  # noqa: PLC0415  # the other commands start faster without it
+
     model = config_model({domain.name: domain.section for domain in all_domains()})
-    print(json.dumps(model.model_json_schema(), indent=2))
+    if options.format == "markdown":
+        print(reference.markdown(model), end="")
+    else:
+        print(json.dumps(reference.json_schema(model), indent=2))
     return OK
 
 
@@ -195,7 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check-config", _check_config, "check the configuration; exit 2 if it is refused")
     _takes_config(check)
     _takes_web_file(check)
-    command("config-schema", _config_schema, "print the JSON Schema of the configuration")
+    schema = command("config-schema", _config_schema, "print what the configuration may hold: a JSON Schema, or a page")
+    schema.add_argument("--format", choices=("json", "markdown"), default="json")
     metrics = command("metrics", _metrics, "print the catalogue of metrics")
     metrics.add_argument("--format", choices=sorted(report.CATALOGUE_FORMATS), default="markdown")
     status = command("status", _status, "ask a running exporter how its collectors fare; exit 1 if one failed")

@@ -1,0 +1,143 @@
+"""What a configuration may hold, as editors and people are told it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
+
+from rounds import reference
+from rounds.cli import main
+from rounds.config import config_model
+from rounds.domains import all_domains
+from rounds.fields import Count, Duration, Integer, Model, Secret
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGURATION = config_model({domain.name: domain.section for domain in all_domains()})
+SCHEMA = reference.json_schema(CONFIGURATION)
+KEYS = {
+    (section, key): schema
+    for section, model in [("Configuration", SCHEMA), *SCHEMA["$defs"].items()]
+    for key, schema in model["properties"].items()
+}
+
+
+def test_the_reference_is_the_generated_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config-schema", "--format=markdown"]) == 0
+    documented = (REPOSITORY / "docs/configuration-reference.md").read_text(encoding="utf-8")
+    assert documented == capsys.readouterr().out, "run: make docs"
+
+
+def test_the_schema_is_what_is_printed_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config-schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == SCHEMA
+
+
+def test_a_key_says_what_it_means() -> None:
+    sentence = re.compile(r"(?=[A-Z`0-9])(`{2}.+?`{2}|[^`])+\.")
+    silent = [".".join(at) for at, schema in KEYS.items() if not sentence.fullmatch(schema.get("description", ""))]
+    assert silent == [], "each needs a docstring below it, of whole sentences"
+
+
+def test_a_section_says_what_it_is() -> None:
+    assert not [name for name, model in SCHEMA["$defs"].items() if not model.get("description", "").endswith(".")]
+
+
+def test_a_default_is_written_as_a_file_has_it() -> None:
+    assert KEYS["WatchedTable", "interval"]["default"] == "1h"
+    assert KEYS["Sync", "expect_every"]["default"] == "1h"
+    for (section, key), schema in KEYS.items():
+        if schema.get("default") is not None and schema.get("type") == "string":
+            assert isinstance(schema["default"], str), f"{section}.{key}"
+
+
+def test_bounds_are_in_the_schema_s_own_words() -> None:
+    assert KEYS["WatchedTable", "journal_max"]["minimum"] == 0
+    assert (KEYS["Labels", "cedente"]["minimum"], KEYS["Labels", "cedente"]["maximum"]) == (0, 100)
+    assert not [at for at, schema in KEYS.items() if {"ge", "gt", "le", "lt"} & set(schema)]
+
+
+class Shared(Model):
+    """For all."""
+
+    often: Duration = 90
+    """How often."""
+
+
+class Deep(Model):
+    """What lies deeper."""
+
+    password: Secret
+    """A secret | a bar."""
+
+
+class One(Shared):
+    """The first kind."""
+
+    kind: Literal["one"]
+    """Its kind."""
+    deep: Deep | None = None
+    """Below."""
+    max_bytes: Count = 3 * 1024**2
+    """Most bytes."""
+
+
+class Two(Shared):
+    """The second kind."""
+
+    kind: Literal["two"]
+    """Its kind."""
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """A part."""
+    names: dict[str, Annotated[Integer, Field(le=7)]] = {}
+    """Numbers."""
+
+
+class Whole(Model):
+    """All."""
+
+    shared: Shared = Shared()
+    """What all have."""
+    things: list[Annotated[One | Two, Field(discriminator="kind")]] = []
+    """Of two
+    kinds."""
+    colour: Literal["red", "blue"] = "red"
+    """A colour, such as ``red``."""
+
+
+def test_the_page_tells_types_bounds_defaults_and_where_shared_keys_stand() -> None:
+    page = reference.markdown(Whole)
+    rows: dict[str, list[str]] = {}
+    for section in re.split(r"^##+ ", page, flags=re.MULTILINE)[1:]:
+        title, _, text = section.partition("\n")
+        rows[title] = [row.removeprefix("| ").removesuffix(" |") for row in text.splitlines() if row.startswith("| `")]
+    assert rows == {
+        "Top level": [
+            "`shared` | [section](#shared) |  | What all have.",
+            "`things` | list, each a section of kind [one](#things-kind-one), [two](#things-kind-two) |  | Of two kinds.",
+            "`colour` | `red`, `blue` | `red` | A colour, such as `red`.",
+        ],
+        "shared": ["`often` | duration | `1m30s` | How often."],
+        "things: kind one": [
+            "`kind` | `one` | **required** | Its kind.",
+            "`deep` | [section](#things-kind-onedeep) |  | Below.",
+            "`max_bytes` | bytes, at least 1 | `3145728` (3 MiB) | Most bytes.",
+        ],
+        "things: kind one.deep": [r"`password` | secret | **required** | A secret \| a bar."],
+        "things: kind two": [
+            "`kind` | `two` | **required** | Its kind.",
+            "`ratio` | number, above 0, at most 1 | `0.5` | A part.",
+            "`names` | mapping of names, each to a whole number, at most 7 | none | Numbers.",
+        ],
+    }
+    assert page.count("Further keys are those of [shared](#shared).") == 2
+
+
+def test_each_section_of_the_page_has_an_anchor_of_its_own() -> None:
+    titles = re.findall(r"^##+ (.*)$", reference.markdown(CONFIGURATION), re.MULTILINE)
+    anchors: list[Any] = [reference.anchor(title) for title in titles]
+    assert len(set(anchors)) == len(anchors) > 20
