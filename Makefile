@@ -70,7 +70,7 @@ bench: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## measure against named peers; nothi
 	PYTHONPATH=tests $(BIN)/python bench/emr_reading.py
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
-	$(BIN)/rounds metrics --format markdown > docs/metrics.md
+	$(BIN)/python scripts/metrics_page.py > docs/metrics.md
 	$(BIN)/rounds config-schema --format markdown > docs/configuration-reference.md
 
 dashboards: $(VENV)/dev.stamp ## generate grafana/dashboards/ from grafana/src/

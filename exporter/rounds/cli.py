@@ -19,7 +19,7 @@ from rounds.config import config_model, load_config
 from rounds.databases.databases import Databases
 from rounds.domains import all_domains
 from rounds.errors import CollectorError, ConfigError
-from rounds.exporter import Exporter, catalogue, schemas
+from rounds.exporter import Exporter, catalogues, schemas
 from rounds.ledger.commands import ledger_commands
 from rounds.ledger.keeper import Keeper
 from rounds.logs import configure_logs
@@ -113,7 +113,7 @@ def _config_schema(options: argparse.Namespace) -> int:
 
 
 def _metrics(options: argparse.Namespace) -> int:
-    print(report.CATALOGUE_FORMATS[options.format](catalogue(all_domains())), end="")
+    print(report.CATALOGUE_FORMATS[options.format](catalogues(all_domains())), end="")
     return OK
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from rounds.cli import main
 from rounds.domains import all_domains
 from rounds.exporter import catalogue
 
@@ -80,12 +79,6 @@ def test_a_metric_is_declared_once_and_named_as_the_field_names_metrics() -> Non
         assert not {"service", "type", "env", "instance", "job"} & set(metric.labels), metric.name
         for label, _ in metric.values:
             assert label in metric.labels
-
-
-def test_the_documented_catalogue_is_the_generated_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["metrics", "--format=markdown"]) == 0
-    documented = (REPOSITORY / "docs/metrics.md").read_text(encoding="utf-8")
-    assert documented == capsys.readouterr().out, "run: make docs"
 
 
 def test_no_lock_file_spells_an_address() -> None:

@@ -1,9 +1,11 @@
-"""What a configuration may hold, as editors and people are told it."""
+"""The references: what a configuration may hold, and what is exported, as editors and people are told it."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,8 +16,11 @@ from rounds import reference
 from rounds.cli import main
 from rounds.config import config_model
 from rounds.domains import all_domains
+from rounds.exporter import catalogue
 from rounds.fields import Count, Duration, Integer, Model, Secret
 
+#: Alerts on what Prometheus and Alertmanager export of themselves.
+NOT_OURS = ("ExporterDown", "NotificationsFailing", "RuleEvaluationFailing")
 REPOSITORY = Path(__file__).parents[2]
 CONFIGURATION = config_model({domain.name: domain.section for domain in all_domains()})
 SCHEMA = reference.json_schema(CONFIGURATION)
@@ -30,6 +35,37 @@ def test_the_reference_is_the_generated_one(capsys: pytest.CaptureFixture[str]) 
     assert main(["config-schema", "--format=markdown"]) == 0
     documented = (REPOSITORY / "docs/configuration-reference.md").read_text(encoding="utf-8")
     assert documented == capsys.readouterr().out, "run: make docs"
+
+
+def test_the_documented_catalogue_is_the_generated_one() -> None:
+    made = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts/metrics_page.py"], capture_output=True, text=True, check=True
+    )
+    assert (REPOSITORY / "docs/metrics.md").read_text(encoding="utf-8") == made.stdout, "run: make docs"
+
+
+def test_the_catalogue_has_every_metric_under_its_domain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["metrics", "--format=json"]) == 0
+    told = {(each["component"], each["name"]) for each in json.loads(capsys.readouterr().out)}
+    assert {name for _, name in told} == {metric.name for metric in catalogue(all_domains())}
+    assert main(["metrics"]) == 0
+    sections = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", capsys.readouterr().out, re.MULTILINE | re.DOTALL)
+    assert {
+        (domain, name) for domain, text in sections for name in re.findall(r"^\| `(\w+)`", text, re.MULTILINE)
+    } == told
+    assert ("syncs", "rounds_sync_runs_total") in told
+    assert ("exporter", "rounds_ledger_up") in told
+
+
+def test_a_metric_names_the_alerts_and_dashboards_that_use_it() -> None:
+    page = (REPOSITORY / "docs/metrics.md").read_text(encoding="utf-8")
+    row = {name: text for name, text in re.findall(r"^\| `(\w+)` (\|.*)$", page, re.MULTILINE)}
+    assert "[ServiceDown](runbooks/ServiceDown.md)" in row["rounds_check_state"]
+    # By a recorded series, and by a histogram's.
+    assert "[EmrOperationSlow](runbooks/EmrOperationSlow.md)" in row["rounds_emr_operation_duration_seconds"]
+    assert "dashboard `services`" in row["rounds_check_duration_seconds"]
+    alerts = {file.stem for file in (REPOSITORY / "docs/runbooks").glob("*.md")}
+    assert alerts - set(re.findall(r"\[(\w+)\]\(runbooks/", page)) <= {"Watchdog", *NOT_OURS}
 
 
 def test_the_schema_is_what_is_printed_by_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +139,7 @@ class Whole(Model):
     shared: Shared = Shared()
     """What all have."""
     things: list[Annotated[One | Two, Field(discriminator="kind")]] = []
-    """Of two
+    """Two
     kinds."""
     colour: Literal["red", "blue"] = "red"
     """A colour, such as ``red``."""
@@ -118,7 +154,7 @@ def test_the_page_tells_types_bounds_defaults_and_where_shared_keys_stand() -> N
     assert rows == {
         "Top level": [
             "`shared` | [section](#shared) |  | What all have.",
-            "`things` | list, each a section of kind [one](#things-kind-one), [two](#things-kind-two) |  | Of two kinds.",
+            "`things` | list, each a section of kind [one](#things-kind-one), [two](#things-kind-two) |  | Two kinds.",
             "`colour` | `red`, `blue` | `red` | A colour, such as `red`.",
         ],
         "shared": ["`often` | duration | `1m30s` | How often."],
