@@ -13,10 +13,10 @@ from rounds.metrics import Metric
 from rounds.pages import ago
 
 _INTRODUCTION = """\
-Generated from the catalogue, which `rounds metrics` prints, and grouped by what exports them. Units are base units: seconds, bytes, ratios from 0 to 1;
-a timestamp is in Unix seconds. Where a label's values are a closed set, they stand behind it. Checks of `services` may
-carry further labels, declared in `services.labels`. A histogram is the series `_bucket`, with the label `le`, `_sum`
-and `_count`.
+Generated from the catalogue, which `rounds metrics` prints, and grouped by what exports them. Units are base units:
+seconds, bytes, ratios from 0 to 1; a timestamp is in Unix seconds. Where a label's values are a closed set, they stand
+behind it. Checks of `services` may carry further labels, declared in `services.labels`. A histogram is the series
+`_bucket`, with the label `le`, `_sum` and `_count`.
 """
 
 
