@@ -89,7 +89,7 @@ class Room:
 
     def run(self, command: Command) -> str:
         """Run a command. Gives what went wrong, empty where nothing did."""
-        text = re.sub(r"\bexpire (.*)\bID\b", rf"expire \1{self._silence}", command.plain)
+        text = re.sub(r"(\bexpire .*)\bID\b", lambda found: found[1] + self._silence, command.plain)
         for usual, here in {**self.addresses, **PLACES}.items():
             text = text.replace(usual, here)
         for words, more in BESIDES.items():

@@ -28,7 +28,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
 def test_every_command_is_run_or_there_is_a_reason_why_not() -> None:
     unknown = [str(each) for each in of_pages(commands) if program(each) not in RUN and not unrun(each)]
     assert not unknown, (
-        "these are neither run nor is there a reason why not. Fence what is no command as ```text; else add the program "
+        "these are neither run nor is there a reason why not. Fence what is no command as text; else add the program "
         "to RUN, or how the command begins, with a reason, to UNRUN, both in tests/docs/unrun.py:\n"
         + "\n".join(unknown)
     )
