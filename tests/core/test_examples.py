@@ -29,12 +29,12 @@ def commented(text: str) -> list[str]:
 
 def examples() -> list[ParameterSet]:
     found = []
-    for file in [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]:
+    for file in [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]:
         for number, block in enumerate(blocks(file.read_text(encoding="utf-8"))):
             tree = yaml.safe_load(block)
             # Docker Compose has services of its own.
             if isinstance(tree, dict) and set(tree) <= SECTIONS and "checks" in tree.get("services", ["checks"]):
-                found.append(pytest.param(block, id=f"{file.stem}-{number}"))
+                found.append(pytest.param(block, id=f"{file.relative_to(ROOT)}-{number}"))
     default = (ROOT / "exporter" / "rounds.yml").read_text(encoding="utf-8")
     return found + [pytest.param(each, id=f"rounds.yml-{number}") for number, each in enumerate(commented(default))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import re
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ def wrong_words(words: Sequence[str], *, whole: bool) -> list[str]:
         whole: they are all that is typed, so that what is required must be there.
     """
     words = _until_shell(words)
-    parser = _parser()
+    parser = _the_parser()
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
@@ -30,6 +31,11 @@ def wrong_words(words: Sequence[str], *, whole: bool) -> list[str]:
             return [told]
     flags = _flags(parser, words)
     return [f"no flag {word}" for word in words if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in flags]
+
+
+@functools.cache
+def _the_parser() -> argparse.ArgumentParser:
+    return _parser()
 
 
 def _until_shell(words: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ from support.databases import SqliteFiles
 from support.emr import ExistingStore
 from support.syncs import sync_table
 
-#: Everything is called NAME, as the pages call what has another name at the reader's.
+#: What has a name of the reader's is called NAME, as on the pages. First runs are spread over the interval.
 CONFIG = """
 sources:
   tables: {{kind: sqlite, path: patients.db}}
@@ -39,22 +39,25 @@ sources:
   desk: {{kind: sqlite, path: monitoring.db}}
 state: {{url: "sqlite:///{state}/state.db"}}
 tables:
-  - {{name: patients, source: tables, table: patients, columns: [NAME]}}
-  - {{name: NAME, source: tables, table: patients, columns: [NAME]}}
-apr: {{source: apr}}
+  - {{name: patients, source: tables, table: patients, columns: [NAME], interval: 1s}}
+  - {{name: NAME, source: tables, table: patients, columns: [NAME], interval: 1s}}
+apr: {{source: apr, interval: 1s}}
 services:
+  defaults: {{interval: 1s, timeout: 1s, degraded_after: 100ms, down_after: 500ms}}
   checks:
-    - {{name: NAME, kind: tcp, host: 127.0.0.1, port: {port}, interval: 1h}}
-    - {{name: api-gateway, kind: tcp, host: 127.0.0.1, port: {port}, interval: 1h}}
+    - {{name: NAME, kind: tcp, host: 127.0.0.1, port: {port}}}
+    - {{name: api-gateway, kind: tcp, host: 127.0.0.1, port: {port}}}
 syncs:
-  - {{name: cliniko, source: clinic}}
+  - {{name: cliniko, source: clinic, interval: 1s, active_interval: 1s}}
 emr:
-  - {{name: docassist, source: desk, checks: {{database: {{path: clinic.db}}}}}}
+  - {{name: docassist, source: desk, interval: 1s, checks: {{database: {{path: clinic.db, interval: 1s}}}}}}
 """
 #: Folders and words of the pages, and what they are here.
 PLACES = {
     "/var/lib/rounds": "state",
     "/etc/alertmanager": "rendered",
+    "/tmp/health-status.json": "health-status.json",
+    "/tmp/alerts.log": "alerts.log",
     "--collector NAME": "--collector tables/NAME",
     "--collector=emr/NAME": "--collector=emr/docassist",
 }
@@ -201,6 +204,10 @@ def _furnish(folder: Path, port: int) -> None:
     (folder / "running").mkdir()
     older = {"timestamp": "2026-01-05T08:00:00", "record_count": 1, "max_id": 1, "records": [{"id": 1, "name": "a"}]}
     (folder / "monitor_state.json").write_text(json.dumps(older), encoding="utf-8")
+    older = {"timestamp": "2026-01-05T08:00:00", "services": [{"name": "api-gateway", "status": "UP"}]}
+    (folder / "health-status.json").write_text(json.dumps(older), encoding="utf-8")
+    for log in ("alerts.log", "patients_monitor.log"):
+        (folder / log).write_text("2026-01-05T08:00:00 [CRITICAL] api-gateway: down\n", encoding="utf-8")
     backup = folder / "data/backups/backup_2026-01-31_18-00-00"
     backup.mkdir(parents=True)
     programs = folder / "bin"

@@ -6,6 +6,7 @@ A command is run by ``test_commands.py`` if its program is among :data:`RUN`, un
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -20,22 +21,7 @@ from docs.parsing import wrong_words
 
 #: Programs that are run as they stand, in a folder of their own, against processes of the test's.
 RUN = frozenset(
-    (
-        "rounds",
-        "amtool",
-        "cat",
-        "curl",
-        "df",
-        "du",
-        "jq",
-        "ls",
-        "mkdir",
-        "openssl",
-        "promtool",
-        "ps",
-        "python",
-        "sqlite3",
-    )
+    "rounds amtool cat curl df du grep ls mkdir openssl promtool ps python python3 sqlite3 tail".split()  # noqa: SIM905
 )
 
 #: Gives what is wrong with a command, as far as that can be told without running it.
@@ -92,6 +78,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_multi_constructor("!", lambda *_: None)
 
 
+@functools.cache
 def _services(file: Path) -> set[str]:
     return set(yaml.load(file.read_text(encoding="utf-8"), _Loader).get("services") or ())
 
