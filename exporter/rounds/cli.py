@@ -17,6 +17,7 @@ from rounds import report
 from rounds.commands import Command
 from rounds.config import config_model, load_config
 from rounds.databases.databases import Databases
+from rounds.doctor import command as doctor
 from rounds.domains import all_domains
 from rounds.errors import CollectorError, ConfigError
 from rounds.exporter import Exporter, catalogues, schemas
@@ -24,7 +25,7 @@ from rounds.ledger.commands import ledger_commands
 from rounds.ledger.keeper import Keeper
 from rounds.logs import configure_logs
 from rounds.resources import Resources
-from rounds.selfmetrics import program_version
+from rounds.version import program_revision, program_version
 
 DEFAULT_ADDRESS = "127.0.0.1:12780"
 DEFAULT_FILE = Path("rounds.yml")
@@ -141,10 +142,21 @@ def _status(options: argparse.Namespace) -> int:
     return OK if healthy else FAILED
 
 
+def _completion(options: argparse.Namespace) -> int:
+    from rounds import completion  # noqa: PLC0415
+
+    print(completion.script(_parser(), options.shell), end="")
+    return OK
+
+
 def _demo(options: argparse.Namespace) -> int:
     from rounds.demo import main as demo  # noqa: PLC0415
 
     return demo.run(listen=options.web_listen_address, speed=options.speed)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    return doctor.run(options, _files(options), all_domains())
 
 
 def _further_commands() -> list[tuple[str, Command]]:
@@ -175,7 +187,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use or configuration.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rounds {program_version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"rounds {program_version()} (revision {program_revision()})"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(
@@ -209,6 +223,12 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--user", help="user of its basic authentication")
     status.add_argument("--password-file", type=Path, metavar="FILE", help="file with that user's password")
     status.add_argument("--ca-file", type=Path, metavar="FILE", help="certificate authority of its TLS certificate")
+    examined = command(
+        "doctor", _doctor, "examine the whole installation and say how to mend it; exit 1 if it found something"
+    )
+    _takes_config(examined)
+    _takes_web_file(examined)
+    doctor.arguments(examined)
     demo = command("demo", _demo, "show synthetic services that fail and recover, with Prometheus where installed")
     demo.add_argument(
         "--web.listen-address",
@@ -218,6 +238,8 @@ def _parser() -> argparse.ArgumentParser:
         help="where the exporter listens (default: %(default)s)",
     )
     demo.add_argument("--speed", type=float, default=1.0, help="how much faster its script runs (default: %(default)s)")
+    shells = command("completion", _completion, "print a script that completes commands and options in a shell")
+    shells.add_argument("shell", choices=("bash", "zsh"), help="the shell")
     groups: dict[str, Any] = {}
     for section, further in _further_commands():
         among: Any = commands
