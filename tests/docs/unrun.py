@@ -105,6 +105,13 @@ def _pytest(command: Command) -> list[str]:
     return _files(command)
 
 
+def _privileged(command: Command) -> list[str]:
+    """The repository's files are there, and a command of Rounds is one."""
+    found = re.match(r"sudo (-u \w+ )?(\w+=\S+\s+)*rounds ", " ".join(command.words))
+    behind = command.words[len(found[0].split()) :] if found else []
+    return _files(command) + (wrong_words(behind, whole=True) if found else [])
+
+
 def _syntax(command: Command) -> list[str]:
     done = subprocess.run(["bash", "-n", "-c", command.text], capture_output=True, text=True, check=False)
     return [done.stderr.strip()] if done.returncode else []
@@ -130,11 +137,13 @@ class Unrun:
 
 
 UNRUN = (
+    Unrun(r"sudo (-u \S+ )?", "changes the computer, as root", _privileged),
+    Unrun(r"rounds completion .*\| sudo ", "changes the computer, as root", _rounds),
     Unrun(r"rounds run\b", "serves until told to stop; the exporter that other commands ask is one", _rounds),
     Unrun(r"rounds demo\b", "runs until told to stop; tests/demo runs it", _rounds),
     Unrun(r"docker compose\b", "needs a container engine; tests/compose runs the files", _compose),
     Unrun(r"for volume in ", "copies containers' volumes", _syntax),
-    Unrun(r"docker (run|cp|build|load|save|stop|start|volume)\b", "needs a container engine"),
+    Unrun(r"docker (run|cp|build|load|save|stop|start|volume|tag|push)\b", "needs a container engine"),
     Unrun(r"make\b", "prepares environments, or runs all tests", _target),
     Unrun(
         r"(python3? -m )?pip install\b|pipx ", "asks a package registry; the release's tests install wheel and sdist"
@@ -147,13 +156,14 @@ UNRUN = (
     Unrun(r"(export )?[A-Z][A-Z_]+=('[^']*'|\S+)\s*(#.*)?$", "is a line of .env", _setting),
     Unrun(r"curl .*:11434/|ollama ", "asks a server of language models"),
     Unrun(r"openssl s_client .*\bHOST\b", "asks a server of the reader's"),
-    Unrun(r"(sudo )?apt(-get)? ", "installs Debian's packages"),
-    Unrun(
-        r"(sudo )?(systemctl|systemd-\w+|journalctl|loginctl|useradd|adduser|install) ", "changes the computer", _files
-    ),
+    Unrun(r"set -a; |sed -i ", "is about the reader's own settings", _syntax),
+    Unrun(r"\(umask ", "makes a secret of the reader's", _syntax),
+    Unrun(r"sha256sum ", "compares a release's files", _syntax),
+    Unrun(r"apt(-get)? ", "installs Debian's packages"),
+    Unrun(r"(systemctl|systemd-\w+|journalctl|loginctl|useradd|adduser|install) ", "changes the computer", _files),
     Unrun(r"kubectl |helm |kustomize ", "needs a cluster; the manifests are validated by tests", _files),
     Unrun(r"(mariadb|mysql|mariadb-dump|mysqldump|psql|pg_dump|snowsql)\b", "logs in to a server of the reader's"),
-    Unrun(r"(sudo )?(chmod|chown|cp|mv|rm|kill|sudo -u) ", "is about the reader's own files and processes"),
+    Unrun(r"(chmod|chown|cp|mv|rm|kill) ", "is about the reader's own files and processes"),
 )
 
 
