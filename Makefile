@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # The stand-in for Snowflake needs an older connector than Rounds.
 FAKESNOW := .venv-fakesnow
 DEBIAN_SERVERS := prometheus prometheus-alertmanager mariadb-server postgresql
+# What the documentation's commands are typed with.
+DEBIAN_TOOLS := curl openssl procps sqlite3
 # Many tests wait for servers, so two processes are quicker even on one core. A file's tests share servers and stay together,
 # and files are taken in the order of tests/conftest.py rather than by their number of tests.
 PYTEST = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -39,15 +41,15 @@ down-demo: ## end the demo's containers and delete what they have stored
 	docker compose $(DEMO_FILES) down --volumes
 
 test: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run the tests that are quick enough to run often
-	@scripts/system-packages $(DEBIAN_SERVERS)
+	@scripts/system-packages $(DEBIAN_SERVERS) $(DEBIAN_TOOLS)
 	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run all tests
-	@scripts/system-packages $(DEBIAN_SERVERS)
+	@scripts/system-packages $(DEBIAN_SERVERS) $(DEBIAN_TOOLS)
 	$(PYTEST)
 
 test-ci: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run the tests but the few that take minutes each
-	@scripts/system-packages $(DEBIAN_SERVERS)
+	@scripts/system-packages $(DEBIAN_SERVERS) $(DEBIAN_TOOLS)
 	$(PYTEST) -m "not long"
 
 lint: $(VENV)/dev.stamp ## check style and types

@@ -13,6 +13,7 @@ from docs.pages import PAGES, ROOT, Command, commands, of_pages, spans
 from docs.parsing import wrong_words
 from docs.room import Room, open_room
 from docs.unrun import RUN, UNRUN, program, unrun
+from support.binaries import require_binary
 
 RUN_BY_PAGE = {page: [each for each in commands(page) if program(each) in RUN and not unrun(each)] for page in PAGES}
 #: In a span a command may be told in part, with words in capitals for what is the reader's.
@@ -45,6 +46,8 @@ def test_what_is_not_run_is_right_as_far_as_can_be_told() -> None:
     "page", [page for page, found in RUN_BY_PAGE.items() if found], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_the_commands_of_a_page_run(page: Path, room: Room) -> None:
+    for name in {program(command) for command in RUN_BY_PAGE[page]} - {"rounds"}:
+        require_binary(name)
     room.begin_page(RUN_BY_PAGE[page])
     failed = [problem for command in RUN_BY_PAGE[page] if (problem := room.run(command))]
     assert not failed, (

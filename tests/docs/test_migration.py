@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from docs.pages import ROOT, blocks, commands
 from rounds.domains import all_domains
@@ -28,6 +29,14 @@ def statements(page: Path) -> list[str]:
 
 def test_there_is_a_page_for_each_domain() -> None:
     assert {page.stem for page in PAGES} == {domain.name for domain in all_domains()}
+
+
+def test_the_nine_checks_are_those_of_the_default_configuration() -> None:
+    example = next(block.text for block in blocks(ROOT / "docs/migration/services.md") if block.language == "yaml")
+    default = (
+        (ROOT / "exporter/rounds.yml").read_text(encoding="utf-8").replace("${SERVICES_HOST:-localhost}", "localhost")
+    )
+    assert yaml.safe_load(example)["services"] == yaml.safe_load(default)["services"]
 
 
 def test_statements_on_the_pipeline_s_tables_run(mariadb: MariadbServer) -> None:
