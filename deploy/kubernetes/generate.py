@@ -35,8 +35,8 @@ resources:
   - servicemonitor.yaml
 """
 _DASHBOARDS = """\
-# Made by `make manifests`. A ConfigMap for each dashboard, as one holds no more than 1 MiB. The container beside Grafana
-# that gathers dashboards knows them by the label, and their folder by the annotation.
+# Made by `make manifests`. A ConfigMap for each dashboard, as one holds no more than 1 MiB. What gathers dashboards for
+# Grafana knows them by the label, and their folder by the annotation.
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: rounds

@@ -186,19 +186,21 @@ class Exporter:
     async def _begin(self) -> None:
         async with self._moving:
             await self._go_over_to(self.config)
-        self.own.reload_time = time.time()
+        self.own.reload_time = self.own.used_since
         self._following = asyncio.create_task(self._follow())
 
     async def _apply(self, config: Config) -> None:
         """Go over to another configuration, or back to the one in use where a domain or the ledger refuses it."""
         async with self._moving:
+            before = self.own.used_since
             try:
                 await self._go_over_to(config)
             except BaseException:
                 await self._go_over_to(self.config)
+                self.own.used_since = before
                 raise
             self.config = config
-            self.own.reload_successful, self.own.reload_time = True, time.time()
+            self.own.reload_successful, self.own.reload_time = True, self.own.used_since
 
     async def _go_over_to(self, config: Config) -> None:
         await self.scheduler.pause()
@@ -215,6 +217,7 @@ class Exporter:
             self._turn = turn
         if not self.standing_by:
             await self.scheduler.apply(await self._jobs(config))
+        self.own.used_since = time.time()
 
     async def _follow(self) -> None:
         """Begin work when the lease is taken, end it when it is lost."""
@@ -223,14 +226,14 @@ class Exporter:
             lease, term = self._turn
             if lease is None or lease.term == term:
                 continue
-            async with self._moving:
-                try:
+            try:
+                async with self._moving:
                     await self._go_over_to(self.config)
-                    self.own.reload_time = time.time()
-                except (CollectorError, ConfigError) as error:
-                    self._turn = lease, None
-                    log.error("jobs cannot begin; tried again", error=str(error))  # noqa: TRY400
-                    await asyncio.sleep(_AGAIN_AFTER)
+            except Exception as error:  # noqa: BLE001  # whatever it was, it must not be the last attempt
+                self._turn = lease, None
+                told = str(error) if isinstance(error, CollectorError | ConfigError) else type(error).__name__
+                log.error("jobs cannot begin; tried again", error=told)  # noqa: TRY400
+                await asyncio.sleep(_AGAIN_AFTER)
 
     async def _stop(self) -> None:
         if self._following is not None:

@@ -104,7 +104,13 @@ _OWN = (
 
 
 class SelfMetrics:
-    """Gathers them. Thread-safe."""
+    """Gathers them. Thread-safe.
+
+    Attributes:
+        reload_successful: whether the last attempt to load the configuration succeeded.
+        reload_time: when the configuration in use was loaded, as Unix seconds.
+        used_since: when jobs began to run by it: then, or when the lease was taken.
+    """
 
     def __init__(self, exposition: Exposition, databases: Databases) -> None:
         self._exposition = exposition
@@ -114,6 +120,7 @@ class SelfMetrics:
         self._process: tuple[ClientCollector, ...] = (ProcessCollector(registry=None), PlatformCollector(registry=None))
         self.reload_successful = True
         self.reload_time: float | None = None
+        self.used_since: float | None = None
 
     def expect_requests(self, handlers: Iterable[str]) -> None:
         """Begin counting these handlers' good answers at 0."""
@@ -135,7 +142,7 @@ class SelfMetrics:
         return [
             BUILD_INFO.family([((program_version(), program_revision(), platform.python_version()), 1)]),
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
-            RELOAD_TIME.family([((), None if standby else self.reload_time)]),
+            RELOAD_TIME.family([((), None if standby else self.used_since)]),
             *([] if standby else [*self.of_collectors(jobs), *self._of_sources()]),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),

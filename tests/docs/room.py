@@ -153,16 +153,18 @@ def open_room(folder: Path) -> Iterator[Room]:
     addresses = {
         f"{host}:{usual}": f"127.0.0.1:{ports[name]}"
         for name, usual in (("exporter", 12780), ("prometheus", 9090), ("alertmanager", 9093))
-        for host in ("127.0.0.1", "localhost")
+        for host in ("127.0.0.1", "localhost", *(("exporter", "exporter-a", "exporter-b") if usual == 12780 else ()))
     }
     _furnish(folder, ports["exporter"])
-    alertmanager = bundle.write_alertmanager(ROOT, folder, Scale(1), "http://127.0.0.1:1/slack", None)
+    watching = folder / "watching"
+    watching.mkdir()
+    alertmanager = bundle.write_alertmanager(ROOT, watching, Scale(1), "http://127.0.0.1:1/slack", None)
     prometheus = bundle.write_prometheus(
         ROOT,
-        folder,
+        watching,
         Scale(1),
         {
-            "exporter:12780": addresses["127.0.0.1:12780"],
+            "exporter:12780": addresses["exporter:12780"],
             "alertmanager:9093": addresses["127.0.0.1:9093"],
             "127.0.0.1:9090": addresses["127.0.0.1:9090"],
         },
@@ -227,9 +229,11 @@ def _furnish(folder: Path, port: int) -> None:
     for name, word in (("rounds", "-m rounds"), ("python", ""), ("python3", "")):
         (programs / name).write_text("#!/bin/sh\n" + script_of(word), encoding="utf-8")
         (programs / name).chmod(0o755)
-    for path in ROOT.iterdir():
-        if path.name[0] not in "._" and not (folder / path.name).exists():
-            (folder / path.name).symlink_to(path)
+    # Copies, since commands may write where they are.
+    for name in ("alertmanager", "deploy", "grafana", "prometheus", "scripts"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("secrets"))
+    for path in [path for path in ROOT.iterdir() if path.is_file()]:
+        shutil.copy(path, folder)
 
 
 @contextlib.contextmanager

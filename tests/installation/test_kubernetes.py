@@ -328,8 +328,15 @@ def test_the_pair_is_two_without_a_volume_of_their_own() -> None:
     volumes = {each["name"]: each for each in deployment["template"]["spec"]["volumes"]}
     assert set(volumes["state"]) == {"name", "emptyDir"}
     (monitor,) = (each["spec"] for each in objects if each["kind"] == "ServiceMonitor")
-    (relabeling, *_) = monitor["endpoints"][0]["relabelings"]
-    assert relabeling == {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"}
+    (endpoint,) = monitor["endpoints"]
+    assert {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "member"} in endpoint["relabelings"]
+    assert {"targetLabel": "instance", "replacement": "rounds:12780"} in endpoint["relabelings"]
+    # What is tried with a real Prometheus stands in the documentation.
+    page = (ROOT / "docs/high-availability.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^ +metric_relabel_configs:\n((?: +.*\n)+?) *```", page, re.MULTILINE)[0]
+    names = {"source_labels": "sourceLabels", "target_label": "targetLabel"}
+    steps = [{names.get(key, key): value for key, value in each.items()} for each in yaml.safe_load(documented)]
+    assert endpoint["metricRelabelings"] == steps
     assert monitor["jobLabel"] == MONITOR["spec"]["jobLabel"]
 
 

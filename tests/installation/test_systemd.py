@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,6 @@ import httpx
 import pytest
 
 from rounds.fields import parse_duration
-from support.binaries import require_binary
 from support.exporter import RunningExporter
 
 ROOT = Path(__file__).parents[2]
@@ -61,8 +61,10 @@ SETTINGS = settings()
 
 
 def analyze(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(require_binary("systemd-analyze")), *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd is not installed, as in a container")
+    return subprocess.run([program, *words], check=False, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ async def test_what_it_starts_runs_reloads_and_ends(tmp_path: Path) -> None:
             assert {oct(file.stat().st_mode & 0o777) for file in state.glob("state.db*")} == {"0o600"}
             before = await exporter.value("rounds_config_last_reload_success_timestamp_seconds")
             process.send_signal(signal.SIGHUP)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await exporter.value("rounds_config_last_reload_success_timestamp_seconds") == before:
                     await asyncio.sleep(0.02)
             assert await asyncio.wait_for(exporter.stop(), parse_duration(f"{SETTINGS['TimeoutStopSec'][0]}s")) == 0

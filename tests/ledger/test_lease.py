@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from rounds.errors import CollectorError, ConfigError
 from rounds.ledger import counters
 from rounds.ledger.lease import Lease, NotHolderError
 from rounds.ledger.ledger import Ledger
+from rounds.ledger.servers import MariadbStore, PostgresqlStore
 from rounds.ledger.settings import State
 from support.forking import CONTEXT
 from support.gate import Gate
@@ -211,6 +213,24 @@ def test_a_ledger_that_does_not_answer_is_waited_for(leased: State, opened: Open
         gate.open()
         assert eventually(lambda: lease_of(ledger).term == 1)
         assert ledger.up
+
+
+def test_a_server_that_lacks_what_the_lease_needs_is_refused(
+    leased: State, opened: Open, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As older ones do, and MySQL."""
+    store = MariadbStore if place == "mariadb" else PostgresqlStore
+    arguments = store.arguments
+
+    def older(*given: Any) -> dict[str, Any]:
+        return {
+            key: re.sub("idle_[a-z_]+", "idle_nothing", str(value)) if key in ("options", "init_command") else value
+            for key, value in arguments(*given).items()
+        }
+
+    monkeypatch.setattr(store, "arguments", older)
+    with pytest.raises(ConfigError, match=r"state.url: the ledger lacks a setting that the lease needs: .* 10.3"):
+        opened(leased)
 
 
 class Counters:

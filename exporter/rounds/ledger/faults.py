@@ -125,4 +125,6 @@ def _connection(error: object) -> str | None:
     message = str(error)
     if "authentication failed" in message or "no password supplied" in message or "no pg_hba.conf entry" in message:
         return _REFUSED
+    if "unrecognized configuration parameter" in message:
+        return _NO_SETTING
     return _MISSING if "does not exist" in message else _GONE

@@ -50,8 +50,6 @@ RENEWALS = 3
 _LOOK_EVERY = 1.0
 #: Seconds for the thread to end.
 _END_WITHIN = 2.0
-#: Goes on while the computer sleeps, where there is such a clock.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 METADATA = MetaData()
 #: One row, number 1. Times are Unix seconds of the database's clock.
@@ -69,6 +67,13 @@ LEASES = Table(
 SCHEMA = Schema("lease", METADATA)
 
 log = structlog.get_logger()
+
+
+def _clock() -> float:
+    """Seconds by a clock that nobody sets, and that goes on while the computer sleeps, where there is such a one."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class NotHolderError(CollectorError):
@@ -181,7 +186,7 @@ class Lease:
     def term(self) -> int | None:
         """The epoch for which this exporter holds it, None while it does not."""
         epoch, until = self._held
-        return epoch if time.clock_gettime(_CLOCK) < until else None
+        return epoch if _clock() < until else None
 
     @property
     def wanted(self) -> bool:
@@ -260,7 +265,7 @@ class Lease:
             self._told = ""
 
     def _renew(self, epoch: int) -> None:
-        sent = time.clock_gettime(_CLOCK)
+        sent = _clock()
         renewal = update(LEASES).where(self._mine(epoch)).values(renewed=literal_column(self._now), length=self.length)
         with self._transaction() as connection:
             renewed = connection.execute(renewal).rowcount
@@ -284,7 +289,7 @@ class Lease:
                 self.seen = found
                 return
             epoch = found.epoch + 1 if found else 1
-            sent = time.clock_gettime(_CLOCK)
+            sent = _clock()
             now = literal_column(self._now, Double)
             row = {
                 "holder": self.holder,
