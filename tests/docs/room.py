@@ -62,9 +62,10 @@ PLACES = {
     "--collector NAME": "--collector tables/NAME",
     "--collector=emr/NAME": "--collector=emr/docassist",
 }
-#: What is typed besides, so that a command ends, and where it asks at the terminal.
+#: What is typed besides: so that a command ends, where it asks at the terminal, and for addresses that are defaults.
 BESIDES = {
     "rounds syncs tail": "--once",
+    "rounds status": "--url=http://127.0.0.1:12780",
     "openssl pkcs8 -topk8": "-passout pass:secret",
     "openssl rsa": "-passin pass:secret",
     "rounds doctor": (
@@ -100,6 +101,7 @@ class Room:
         """Run a command. Gives what went wrong, empty where nothing did."""
         text = re.sub(r"(\bexpire .*)\bID\b", lambda found: found[1] + self._silence, command.plain)
         for words, more in BESIDES.items():
+            # What the page itself says comes later, and holds.
             text = text.replace(words, f"{words} {more}")
         for usual, here in {**self.addresses, **PLACES}.items():
             text = text.replace(usual, here)

@@ -57,7 +57,11 @@ def _compose(command: Command) -> list[str]:
     while words[at].startswith("-"):
         files += [words[at + 1]] if words[at] in ("-f", "--file") else []
         at += 2
-    files = files or ["docker-compose.yml"]
+    # Without a file, whichever the reader started: the plain one, perhaps with overlays, named in .env.
+    files = files or [
+        "docker-compose.yml",
+        *(str(file.relative_to(ROOT)) for file in ROOT.glob("deploy/compose/*.yml")),
+    ]
     missing = [f"there is no {file}" for file in files if not (ROOT / file).is_file()]
     if missing:
         return missing
