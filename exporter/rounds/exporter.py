@@ -74,6 +74,7 @@ class Exporter:
         self._loop.start()
         self._loop.call(self._go_over_to(self.config)).result()
         self.own.reload_time = time.time()
+        self._tell_what_is_off()
         # What lives as long as the process is left out of garbage collections, which stop all threads while they look
         # at it: with a thousand checks for 100 ms.
         gc.collect()
@@ -99,6 +100,7 @@ class Exporter:
             self.config = config
             self.own.reload_successful, self.own.reload_time = True, time.time()
             log.info("configuration loaded", files=" ".join(map(str, self._files)))
+            self._tell_what_is_off()
 
     def stop(self) -> None:
         """Stop running jobs and close what they hold open. Blocks for a few seconds; a reload under way is finished."""
@@ -128,6 +130,11 @@ class Exporter:
         return frozenset(job.collector for job, _ in self.jobs)
 
     @property
+    def off(self) -> list[str]:
+        """The names of domains whose section the configuration has not."""
+        return [domain.name for domain in self.domains if getattr(self.config, domain.name) is None]
+
+    @property
     def waiting(self) -> list[str]:
         """The names of jobs that have not ended a first run; the exporter is ready when there are none."""
         return [job.name for job, status in self.jobs if status.last_run is None]
@@ -140,6 +147,10 @@ class Exporter:
             else self.own.of_collectors([pair for pair in self.jobs if pair[0].collector in collectors])
         )
         return self.exposition.render(openmetrics=openmetrics, gzip=gzip, collectors=collectors, tail=tail)
+
+    def _tell_what_is_off(self) -> None:
+        for name in self.off:
+            log.info("domain is off", domain=name, turned_on_by=f"a section {name}: docs/configuration.md#{name}")
 
     def _load(self) -> Config:
         return load_config(self._files, {domain.name: domain.section for domain in self.domains})

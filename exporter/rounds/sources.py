@@ -10,7 +10,7 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import model_validator
 
-from rounds.fields import Duration, FilePath, HttpUrl, Model, Port, ReadableFile, Secret, SecretFile, exclusive, problem
+from rounds.fields import Duration, FilePath, Given, HttpUrl, Model, Port, ReadableFile, Secret, SecretFile, exclusive, problem
 
 
 class _Base(Model):
@@ -19,12 +19,12 @@ class _Base(Model):
 
 
 class _Server(_Base):
-    host: str
-    user: str
+    host: Given
+    user: Given
     password: Secret | None = None
     password_file: SecretFile | None = None
     """A file that holds the password."""
-    database: str
+    database: Given
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
@@ -62,8 +62,8 @@ class SnowflakeSource(_Base):
     """A Snowflake account, with one of: password, key pair, programmatic access token, OAuth token."""
 
     kind: Literal["snowflake"]
-    account: str
-    user: str
+    account: Given
+    user: Given
     password: Secret | None = None
     password_file: SecretFile | None = None
     private_key_file: ReadableFile | None = None

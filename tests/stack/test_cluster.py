@@ -72,6 +72,8 @@ async def test_an_alert_is_told_once_while_members_of_both_die_and_come_back(tmp
             moved = {"exporter:12780": f"127.0.0.1:{checks.server.port}"}
             moved |= {f"{name}:9093": address for name, address in managers.items()}
             moved |= {f"{name}:9090": address for name, address in servers.items()}
+            # Each asks itself, wherever it is.
+            moved["127.0.0.1:9090"] = servers["prometheus-2"]
             rules = cluster.write_prometheus(tmp_path, scale, moved, "alertmanager-cluster", "prometheus-pair")
             pair = [cluster.prometheus(tmp_path, name, rules, at, replica=name) for name, at in servers.items()]
             async with cluster.running(*members, *pair):

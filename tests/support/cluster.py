@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from rounds.demo import bundle
@@ -114,15 +115,22 @@ def write_prometheus(folder: Path, scale: Scale, moved: Mapping[str, str], *frag
     Args:
         folder: for files.
         scale: what the times are divided by.
-        moved: as for :func:`rounds.demo.scaling.redirect`.
+        moved: addresses in production, and what they are here.
         fragments: their names.
     """
     production = folder / "bundle" / "prometheus"
-    production.mkdir(parents=True, exist_ok=True)
-    (production / "rules").unlink(missing_ok=True)
-    (production / "rules").symlink_to(REPOSITORY / "prometheus" / "rules")
-    merged(folder, *fragments).replace(production / "prometheus.yml")
-    return bundle.write_prometheus(folder / "bundle", folder, scale, moved)
+    (production / "rules").mkdir(parents=True)
+    text = merged(folder, *fragments).read_text(encoding="utf-8")
+    for rules in yaml.safe_load(text)["rule_files"]:
+        for file in Path(rules).parent.glob(Path(rules).name):
+            # Two files may have the same name.
+            copy = production / "rules" / f"{file.parents[1].name}-{file.name}"
+            copy.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    # The longest first: one may be the beginning of another.
+    for old in sorted(moved, key=len, reverse=True):
+        text = text.replace(old, moved[old])
+    (production / "prometheus.yml").write_text(text, encoding="utf-8")
+    return bundle.write_prometheus(folder / "bundle", folder, scale)
 
 
 @contextlib.asynccontextmanager

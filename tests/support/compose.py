@@ -27,6 +27,8 @@ DEMO = "docker-compose.demo.yml"
 
 #: The variables that choose the published ports.
 PORTS = ("ROUNDS_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT", "SLACK_PORT", "MAILPIT_PORT")
+#: Those that overlays in deploy/compose add.
+OVERLAY_PORTS = ("PROMETHEUS_2_PORT",)
 
 
 def require_compose() -> None:

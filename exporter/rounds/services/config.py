@@ -259,6 +259,9 @@ class ServicesSection(Model):
 
     labels: list[str] = []
     """The names of extra labels that checks may set. A check that does not set one has it empty."""
+    scheduled: bool = True
+    """Probe by the checks' intervals. Otherwise a check is probed when ``/probe`` is asked for it, and only then: so
+    Prometheus spreads checks over several exporters."""
     defaults: HttpSettings = HttpSettings()
     checks: Annotated[
         list[
