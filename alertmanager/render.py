@@ -184,7 +184,9 @@ def described(settings: Mapping[str, str]) -> list[str]:
         missing = [variable for variable in variables if variable not in settings]
         lines.append(f"{name}: not configured ({', '.join(variables)})" if missing else f"{name}: on")
     if not any(variable in settings for variable in CHANNEL_VARIABLES):
-        lines.append("No channel is configured: nothing is sent, and alerts are shown in Alertmanager and Grafana only.")
+        lines.append(
+            "No channel is configured: nothing is sent, and alerts are shown in Alertmanager and Grafana only."
+        )
     return lines
 
 

@@ -31,7 +31,9 @@ def described(environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
             continue
         missing = [variable for variable in (f"{prefix}_{each}" for each in NEEDED) if not environment.get(variable)]
         if missing:
-            problems.append(f"{prefix}_KIND is {kind}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
+            problems.append(
+                f"{prefix}_KIND is {kind}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
+            )
         lines.append(f"{name}: from {kind}")
     return lines, problems
 

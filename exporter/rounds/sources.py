@@ -10,7 +10,19 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import model_validator
 
-from rounds.fields import Duration, FilePath, Given, HttpUrl, Model, Port, ReadableFile, Secret, SecretFile, exclusive, problem
+from rounds.fields import (
+    Duration,
+    FilePath,
+    Given,
+    HttpUrl,
+    Model,
+    Port,
+    ReadableFile,
+    Secret,
+    SecretFile,
+    exclusive,
+    problem,
+)
 
 
 class _Base(Model):

@@ -25,16 +25,19 @@ from rounds.fields import parse_duration
 from rounds.syncs.config import Sync
 from support.compose import BASE, DEMO, OVERLAY_PORTS, PORTS, ROOT, Stack, require_compose
 
+
 class Loader(yaml.SafeLoader):
     """Knows Compose's own tag for a list that takes another's place, where lists of two files would be joined."""
 
 
-Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
+def override(loader: Loader, node: yaml.SequenceNode) -> list[Any]:
+    return loader.construct_sequence(node)
+
+
+Loader.add_constructor("!override", override)
 
 OVERLAYS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "deploy" / "compose").glob("*.yml"))
-FILES = {
-    name: yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader) for name in (BASE, DEMO, *OVERLAYS)
-}
+FILES = {name: yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader) for name in (BASE, DEMO, *OVERLAYS)}
 #: All definitions of services: those of the base, and what the demo and the overlays add or change.
 DEFINED = [(file, name) for file, tree in FILES.items() for name in tree["services"]]
 #: Without those that only change a service of the base.
@@ -437,7 +440,7 @@ def test_a_source_that_env_chooses_makes_a_configuration(name: str, monkeypatch:
             assert getattr(config, name) is None
             continue
         needed = set(re.findall(r"\$\{(\w+)\}", text))
-        filled = {each: "given" for each in needed}
+        filled = dict.fromkeys(needed, "given")
         # The file of the key is mounted, and not here.
         key = kind == "snowflake-key"
         if not key:

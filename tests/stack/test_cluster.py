@@ -81,7 +81,10 @@ async def test_an_alert_is_told_once_while_members_of_both_die_and_come_back(tmp
 
 
 async def story(
-    checks: Checks, members: list[cluster.Member], pair: list[cluster.Member], catchers: tuple[SlackCatcher, MailCatcher]
+    checks: Checks,
+    members: list[cluster.Member],
+    pair: list[cluster.Member],
+    catchers: tuple[SlackCatcher, MailCatcher],
 ) -> None:
     async def whole() -> bool:
         return [await member.total("alertmanager_cluster_members") for member in members] == [3.0] * 3

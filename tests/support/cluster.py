@@ -27,8 +27,8 @@ def merged(folder: Path, *fragments: str) -> Path:
     """Prometheus' configuration with these fragments of deploy/prometheus, made by its script."""
     output = folder / "merged.yml"
     base = REPOSITORY / "prometheus" / "prometheus.yml"
-    command = [sys.executable, FRAGMENTS / "merge.py", f"--output={output}", base]
-    subprocess.run([*command, *(FRAGMENTS / f"{name}.yml" for name in fragments)], check=True, capture_output=True)
+    command = [sys.executable, str(FRAGMENTS / "merge.py"), f"--output={output}", str(base)]
+    subprocess.run([*command, *(str(FRAGMENTS / f"{name}.yml") for name in fragments)], check=True, capture_output=True)
     return output
 
 
