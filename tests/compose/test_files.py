@@ -334,6 +334,8 @@ def test_every_volume_is_used_and_written_by_one_service() -> None:
                 writers[mount["source"]].add(name)
     # One file or the other.
     assert writers.pop("history") == {"history-volume", "victoriametrics", "mimir"}
+    # A standby reads the salt.
+    assert writers.pop("rounds-state") == {"exporter", "exporter-2"}
     assert {volume: len(names) for volume, names in writers.items()} == dict.fromkeys(writers, 1)
 
 
@@ -350,7 +352,7 @@ def test_everything_for_grafana_is_mounted() -> None:
 
 @pytest.mark.parametrize(("file", "name"), DEFINED)
 def test_dependencies_have_conditions(file: str, name: str) -> None:
-    everything = {**FILES[BASE]["services"], **FILES[file]["services"]}
+    everything = {**FILES[file]["services"], **FILES[BASE]["services"]}
     for needed, how in service(file, name).get("depends_on", {}).items():
         expected = (
             {"service_completed_successfully"} if once(everything[needed]) else {"service_healthy", "service_started"}
@@ -420,6 +422,16 @@ def test_addresses_of_the_catchers_are_services() -> None:
     assert urlsplit(flags["slack"]).hostname in FILES[DEMO]["services"]
     assert flags["mail"].partition(":")[0] in FILES[DEMO]["services"]
     assert service(DEMO, "exporter")["environment"]["SERVICES_HOST"] in FILES[DEMO]["services"]
+
+
+def test_both_exporters_of_a_pair_are_the_one_of_the_base() -> None:
+    pair, base = FILES["deploy/compose/exporter-pair.yml"]["services"], service(BASE, "exporter")
+    for member in (pair["exporter"], pair["exporter-2"]):
+        assert member["environment"].items() >= base["environment"].items()
+        assert [mount for mount in base["volumes"] if mount not in member["volumes"]] == []
+        assert [flag for flag in member["command"] if "ledger.yml" not in flag] == base["command"]
+    for key in ("user", "extra_hosts", "tmpfs", "mem_limit", "healthcheck"):
+        assert pair["exporter-2"][key] == base[key]
 
 
 @pytest.mark.parametrize("name", SOURCES)

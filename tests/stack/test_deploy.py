@@ -133,7 +133,7 @@ def test_rules_do_what_their_tests_say_and_have_their_runbooks(rules: Path, tmp_
     for old, new in (("== 0", "== 1"), ("for: ", "keep_firing_for: 1h # ")):
         assert old in text
         (tmp_path / "rules" / rules.name).write_text(text.replace(old, new, 1), encoding="utf-8")
-        command = [promtool, "test", "rules", tmp_path / "tests" / test.name]
+        command = [str(promtool), "test", "rules", str(tmp_path / "tests" / test.name)]
         assert subprocess.run(command, capture_output=True, check=False).returncode, old
 
 
