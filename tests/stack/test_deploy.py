@@ -187,4 +187,5 @@ async def test_samples_and_recorded_series_arrive_where_they_are_written_to(tmp_
             async with cluster.running(history, sender):
                 for name in ("rounds_build_info", "check:rounds_check_state:code"):
                     found = await until(functools.partial(history.query, name), 30)
-                    assert found[0]["metric"]["replica"] == "first"
+                    # Two servers write the same series.
+                    assert "replica" not in found[0]["metric"]
