@@ -32,7 +32,8 @@ RELOAD_SUCCESSFUL = Metric(
 RELOAD_TIME = Metric(
     "rounds_config_last_reload_success_timestamp_seconds",
     "gauge",
-    "When the configuration in use was loaded.",
+    "When the exporter began to use its configuration: when it was loaded, or the ledger's lease was taken. Absent"
+    " while the exporter stands by.",
 )
 SUCCESS = Metric(
     "rounds_collector_success", "gauge", "Whether the last run of each of the collector's jobs succeeded.", _COLLECTOR
@@ -108,7 +109,13 @@ def program_version() -> str:
 
 
 class SelfMetrics:
-    """Gathers them. Thread-safe."""
+    """Gathers them. Thread-safe.
+
+    Attributes:
+        reload_successful: whether the last attempt to load the configuration succeeded.
+        reload_time: when the configuration in use was loaded, as Unix seconds.
+        used_since: when jobs began to run by it: then, or when the lease was taken.
+    """
 
     def __init__(self, exposition: Exposition, databases: Databases) -> None:
         self._exposition = exposition
@@ -118,6 +125,7 @@ class SelfMetrics:
         self._process: tuple[ClientCollector, ...] = (ProcessCollector(registry=None), PlatformCollector(registry=None))
         self.reload_successful = True
         self.reload_time: float | None = None
+        self.used_since: float | None = None
 
     def expect_requests(self, handlers: Iterable[str]) -> None:
         """Begin counting these handlers' good answers at 0."""
@@ -132,16 +140,15 @@ class SelfMetrics:
         """Every metric that this can export."""
         return [*_OWN, *(family.metric for family in self._of_process())]
 
-    def families(self, jobs: Sequence[tuple[Job, JobStatus]]) -> list[Family]:
-        """The families as they are now."""
+    def families(self, jobs: Sequence[tuple[Job, JobStatus]], *, standby: bool = False) -> list[Family]:
+        """The families as they are now; of an exporter that stands by only what concerns itself."""
         with self._lock:
             requests = sorted(self._requests.items())
         return [
             BUILD_INFO.family([((program_version(), platform.python_version()), 1)]),
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
-            RELOAD_TIME.family([((), self.reload_time)]),
-            *self.of_collectors(jobs),
-            *self._of_sources(),
+            RELOAD_TIME.family([((), None if standby else self.used_since)]),
+            *([] if standby else [*self.of_collectors(jobs), *self._of_sources()]),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),
         ]

@@ -22,6 +22,7 @@ def status_of(exporter: Exporter) -> dict[str, Any]:
         "version": program_version(),
         "started": exporter.started,
         "ready": not exporter.waiting,
+        "lease": _lease(exporter),
         "config": {
             "last_reload_successful": exporter.own.reload_successful,
             "loaded": exporter.own.reload_time,
@@ -31,6 +32,21 @@ def status_of(exporter: Exporter) -> dict[str, Any]:
             for name, jobs in collectors.items()
         ],
         "off": exporter.off,
+    }
+
+
+def _lease(exporter: Exporter) -> dict[str, Any] | None:
+    """Who holds the lease, as far as is known here, and since when this exporter has held it or stood by."""
+    lease = exporter.lease
+    if lease is None:
+        return None
+    seen = lease.seen
+    return {
+        "held": not exporter.standing_by,
+        "since": lease.since,
+        "this": lease.holder,
+        "holder": seen.holder if seen and seen.in_force else None,
+        "epoch": seen.epoch if seen else None,
     }
 
 
