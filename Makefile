@@ -27,7 +27,8 @@ DEMO_FILES := -f docker-compose.yml -f docker-compose.demo.yml
 
 up: ## start the exporter, Prometheus, Alertmanager and Grafana in containers
 	docker compose up -d --build --wait
-	@docker compose logs --no-log-prefix grafana-password
+	@docker compose logs --no-log-prefix grafana-password alertmanager-config grafana-sources
+	@docker compose exec -T exporter rounds status | grep 'has no section for' || true
 	@docker compose ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
 
 down: ## end these containers; what they have stored stays

@@ -92,8 +92,12 @@ def _check_config(options: argparse.Namespace) -> int:
     domains = all_domains()
     config = load_config(_files(options), {domain.name: domain.section for domain in domains})
     present = [domain.name for domain in domains if getattr(config, domain.name) is not None]
+    off = [domain.name for domain in domains if domain.name not in present]
     files = ", ".join(map(str, _files(options)))
-    print(f"{files}: valid; domains: {', '.join(present) or 'none'}; sources: {', '.join(config.sources) or 'none'}")
+    print(
+        f"{files}: valid; domains: {', '.join(present) or 'none'}; off: {', '.join(off) or 'none'}; "
+        f"sources: {', '.join(config.sources) or 'none'}"
+    )
     if options.web_config_file:
         from rounds.webconfig import WebConfig  # noqa: PLC0415
 

@@ -27,6 +27,7 @@ _MESSAGES = {
     "bool_type": "should be true or false",
     "bool_parsing": "should be true or false",
     "string_type": "should be text; put it in quotes",
+    "string_too_short": "should not be empty",
     "dict_type": "should be a mapping of keys to values",
     "model_type": "should be a mapping of keys to values",
     "model_attributes_type": "should be a mapping of keys to values",

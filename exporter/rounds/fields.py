@@ -275,6 +275,8 @@ Duration: TypeAlias = Annotated[
     _DURATION_SCHEMA,
 ]
 #: A whole number; unlike Python's ``int`` not a truth value.
+#: Text that is not empty, as that of a variable may be which nobody has filled in.
+Given: TypeAlias = Annotated[str, Field(min_length=1)]
 Integer: TypeAlias = Annotated[int, BeforeValidator(_number)]
 Count: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 Port: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65_535)]

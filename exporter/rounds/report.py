@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from rounds.fields import format_duration
 from rounds.metrics import Metric
-from rounds.pages import ago, lease_line
+from rounds.pages import ago, lease_line, off_line
 
 _INTRODUCTION = """\
 Generated from the catalogue, which `rounds metrics` prints, and grouped by what exports them. Units are base units:
@@ -89,8 +89,10 @@ def status_table(status: dict[str, Any]) -> str:
     errors = [f"{job['name']}: {job['reason']}: {job['error']}" for job in jobs if job["error"]]
     if not status["config"]["last_reload_successful"]:
         errors.append("the last reload of the configuration was refused; the one before stays in use")
+    # An exporter of an older version says neither.
+    off = [off_line(status["off"])] if status.get("off") else []
     lease = [lease_line(status["lease"], now), ""] if status.get("lease") else []
-    return "\n".join([*lease, *table, *([""] if errors else []), *errors]) + "\n"
+    return "\n".join([*lease, *table, *([""] if errors or off else []), *errors, *off]) + "\n"
 
 
 def _row(job: dict[str, Any], now: float) -> tuple[str, ...]:

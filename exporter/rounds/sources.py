@@ -10,7 +10,19 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import model_validator
 
-from rounds.fields import Duration, FilePath, HttpUrl, Model, Port, ReadableFile, Secret, SecretFile, exclusive, problem
+from rounds.fields import (
+    Duration,
+    FilePath,
+    Given,
+    HttpUrl,
+    Model,
+    Port,
+    ReadableFile,
+    Secret,
+    SecretFile,
+    exclusive,
+    problem,
+)
 
 
 class _Base(Model):
@@ -20,15 +32,15 @@ class _Base(Model):
 
 
 class _Server(_Base):
-    host: str
+    host: Given
     """The server's name or address."""
-    user: str
+    user: Given
     """Who logs in. The user needs SELECT on what is read, and nothing else."""
     password: Secret | None = None
     """The user's password; any character may stand in it."""
     password_file: SecretFile | None = None
     """A file that holds it."""
-    database: str
+    database: Given
     """The database that is logged in to, in which names without one are looked up."""
 
     @model_validator(mode="after")
@@ -75,9 +87,9 @@ class SnowflakeSource(_Base):
 
     kind: Literal["snowflake"]
     """What it is."""
-    account: str
+    account: Given
     """The account's identifier, such as ``myorg-account1``."""
-    user: str
+    user: Given
     """Who logs in."""
     private_key_file: ReadableFile | None = None
     """The private key of the user's key pair: PKCS#8 in PEM form."""

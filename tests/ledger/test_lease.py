@@ -180,6 +180,17 @@ def test_a_long_transaction_costs_nobody_the_lease(leased: State, opened: Open) 
     assert lease_of(first).term == 1
 
 
+def test_who_reads_may_take_longer_than_the_lease(leased: State, opened: Open) -> None:
+    """As a check does while its source scans a large table."""
+    ledger = opened(leased)
+    lease_of(ledger).start()
+    with ledger.reading() as connection:
+        counters.load(connection, "added")
+        time.sleep(LENGTH + 0.5)  # the server would end a session that is idle for so long
+        assert counters.load(connection, "added") == {}
+    assert lease_of(ledger).term == 1
+
+
 def test_who_cannot_reach_the_ledger_knows_by_its_own_clock_that_the_lease_is_over(leased: State, opened: Open) -> None:
     with Gate(leased.engine_url.port or 0) as gate:
         first, second = lease_of(opened(through(leased, gate))), lease_of(opened(leased))

@@ -133,6 +133,14 @@ class Member:
 
         await until(has, within=30)
 
+    async def ended_it(self) -> None:
+        """Wait until the transaction in which it stopped itself has ended, well or badly, after it went on."""
+
+        async def has() -> bool:
+            return self._stop_file.with_suffix(".ended").exists()
+
+        await until(has, within=60)
+
     def go_on(self) -> None:
         """SIGCONT."""
         self.exporter.process.send_signal(signal.SIGCONT)

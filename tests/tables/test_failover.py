@@ -122,6 +122,7 @@ async def late_commit(server: Any, place: str, environ: dict[str, str]) -> None:
         await until(holds, within=30)
         first.go_on()
         await both.stands_by(first)
+        await first.ended_it()
         both.check_audit()
 
 

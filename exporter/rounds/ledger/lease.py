@@ -257,10 +257,11 @@ class Lease:
                 self._take()
             else:
                 self._renew(epoch)
-        except CollectorError as error:
-            if str(error) != self._told:
-                log.warning("the lease cannot be looked after", error=str(error))
-            self._told = str(error)
+        except Exception as error:  # noqa: BLE001  # whatever it was, it must not be the last attempt
+            told = str(error) if isinstance(error, CollectorError) else f"unexpected {type(error).__name__}"
+            if told != self._told:
+                log.warning("the lease cannot be looked after", error=told)
+            self._told = told
         else:
             self._told = ""
 

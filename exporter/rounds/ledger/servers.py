@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Connection, bindparam, create_engine, select, text
+from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, select, text
 
 from rounds.errors import CollectorError
 from rounds.ledger.lease import RENEWALS
@@ -40,31 +40,29 @@ class ServerStore(Store):
     def __init__(self, url: URL, lease: float | None = None) -> None:
         """With a lease of so many seconds, or none."""
         writing, reading = self.isolation
-        self.engine = self.writer = create_engine(
-            url,
-            connect_args=self.arguments(LOCK_WITHIN, _STATEMENT_WITHIN, lease),
-            hide_parameters=True,
-            isolation_level=writing,
-            max_overflow=-1,
-            pool_pre_ping=True,
-            pool_recycle=_RECYCLE,
-            pool_size=_POOL,
-        )
-        self.reader = self.engine.execution_options(isolation_level=reading)
-        if lease is not None:
-            within = max(1, math.ceil(lease / RENEWALS))
-            self.leasing = create_engine(
+
+        def engine(arguments: dict[str, Any]) -> Engine:
+            return create_engine(
                 url,
-                connect_args=self.arguments(within, within, lease) | {"connect_timeout": within},
+                connect_args=arguments,
                 hide_parameters=True,
                 isolation_level=writing,
+                max_overflow=-1,
                 pool_pre_ping=True,
                 pool_recycle=_RECYCLE,
-                pool_size=1,
+                pool_size=_POOL,
             )
 
+        self.engine = self.writer = engine(self.arguments(LOCK_WITHIN, _STATEMENT_WITHIN))
+        self.reader = self.engine.execution_options(isolation_level=reading)
+        if lease is not None:
+            # Not for those that read: they may wait for a source for minutes, and lock nothing.
+            self.writer = engine(self.arguments(LOCK_WITHIN, _STATEMENT_WITHIN, lease))
+            within = max(1, math.ceil(lease / RENEWALS))
+            self.leasing = engine(self.arguments(within, within, lease) | {"connect_timeout": within})
+
     @abstractmethod
-    def arguments(self, lock_within: int, within: int, lease: float | None) -> dict[str, Any]:
+    def arguments(self, lock_within: int, within: int, lease: float | None = None) -> dict[str, Any]:
         """What the driver connects with.
 
         Args:
@@ -75,10 +73,10 @@ class ServerStore(Store):
         """
 
     def close(self) -> None:
-        """Both engines."""
-        super().close()
-        if self.leasing is not None:
-            self.leasing.dispose()
+        """All engines."""
+        for engine in (self.engine, self.writer, self.leasing):
+            if engine is not None:
+                engine.dispose()
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
@@ -124,7 +122,7 @@ class MariadbStore(ServerStore):
         " WHERE table_schema = DATABASE() AND table_name IN :tables"
     )
 
-    def arguments(self, lock_within: int, within: int, lease: float | None) -> dict[str, Any]:
+    def arguments(self, lock_within: int, within: int, lease: float | None = None) -> dict[str, Any]:
         """Those of PyMySQL."""
         settings = {
             "innodb_lock_wait_timeout": str(lock_within),
@@ -163,7 +161,7 @@ class PostgresqlStore(ServerStore):
         " WHERE relkind = 'r' AND pg_table_is_visible(oid) AND relname IN :tables"
     )
 
-    def arguments(self, lock_within: int, within: int, lease: float | None) -> dict[str, Any]:
+    def arguments(self, lock_within: int, within: int, lease: float | None = None) -> dict[str, Any]:
         """Those of psycopg."""
         settings = {
             "lock_timeout": f"{lock_within}s",

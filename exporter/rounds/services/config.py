@@ -296,6 +296,9 @@ class ServicesSection(Model):
 
     labels: list[str] = []
     """Names of extra labels that checks may set. They are on every series of every check, empty where unset."""
+    scheduled: bool = True
+    """Probe by the checks' intervals. Otherwise a check is probed when ``/probe`` is asked for it, and only then: so
+    Prometheus spreads checks over several exporters."""
     defaults: HttpSettings = HttpSettings()
     """What holds for all checks that do not say otherwise."""
     checks: Annotated[
