@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # The stand-in for Snowflake needs an older connector than Rounds.
 FAKESNOW := .venv-fakesnow
 DEBIAN_SERVERS := prometheus prometheus-alertmanager mariadb-server postgresql
+# What the documentation's commands are typed with.
+DEBIAN_TOOLS := curl openssl procps sqlite3
 # Many tests wait for servers, so two processes are quicker even on one core. A file's tests share servers and stay together,
 # and files are taken in the order of tests/conftest.py rather than by their number of tests.
 PYTEST = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -31,7 +33,8 @@ DEMO_FILES := -f docker-compose.yml -f docker-compose.demo.yml
 
 up: ## start the exporter, Prometheus, Alertmanager and Grafana in containers
 	docker compose up -d --build --wait
-	@docker compose logs --no-log-prefix grafana-password
+	@docker compose logs --no-log-prefix grafana-password alertmanager-config grafana-sources
+	@docker compose exec -T exporter rounds status | grep 'has no section for' || true
 	@docker compose ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
 
 down: ## end these containers; what they have stored stays
@@ -45,15 +48,15 @@ down-demo: ## end the demo's containers and delete what they have stored
 	docker compose $(DEMO_FILES) down --volumes
 
 test: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run the tests that are quick enough to run often
-	@scripts/system-packages $(DEBIAN_SERVERS)
+	@scripts/system-packages $(DEBIAN_SERVERS) $(DEBIAN_TOOLS)
 	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run all tests
-	@scripts/system-packages $(DEBIAN_SERVERS)
+	@scripts/system-packages $(DEBIAN_SERVERS) $(DEBIAN_TOOLS)
 	$(PYTEST)
 
 test-ci: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## run the tests but the few that take minutes each
-	@scripts/system-packages $(DEBIAN_SERVERS)
+	@scripts/system-packages $(DEBIAN_SERVERS) $(DEBIAN_TOOLS)
 	$(PYTEST) -m "not long"
 
 lint: $(VENV)/dev.stamp ## check style and types
@@ -77,7 +80,8 @@ bench: $(VENV)/dev.stamp $(FAKESNOW)/stamp ## measure against named peers; nothi
 	PYTHONPATH=tests $(BIN)/python bench/emr_reading.py
 
 docs: $(VENV)/dev.stamp ## generate what is generated in docs/
-	$(BIN)/rounds metrics --format markdown > docs/metrics.md
+	$(BIN)/python scripts/metrics_page.py > docs/metrics.md
+	$(BIN)/rounds config-schema --format markdown > docs/configuration-reference.md
 
 dashboards: $(VENV)/dev.stamp ## generate grafana/dashboards/ from grafana/src/
 	$(BIN)/python grafana/src/build.py

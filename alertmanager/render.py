@@ -76,6 +76,18 @@ VARIABLES = (
     "RUNBOOK_URL",
 )
 
+#: What there is to turn on, with the variables that do.
+DESCRIBED = {
+    "Slack": ("SLACK_WEBHOOK_URL",),
+    "e-mail": ("SMTP_HOST", "SMTP_FROM", "SMTP_TO"),
+    "webhook": ("ALERT_WEBHOOK_URL",),
+    "dead man's switch": ("DEADMAN_WEBHOOK_URL",),
+    "links to Grafana": ("GRAFANA_URL",),
+    "links to runbooks": ("RUNBOOK_URL",),
+}
+#: One of these is needed for anything to be sent about an alert.
+CHANNEL_VARIABLES = ("SLACK_WEBHOOK_URL", "SMTP_HOST", "ALERT_WEBHOOK_URL")
+
 #: What Alertmanager, or a newer version of it, runs through its templates before use.
 TEMPLATED = (
     "SLACK_CHANNEL",
@@ -163,6 +175,19 @@ def render(settings: Mapping[str, str], tree: Mapping[str, Any], secrets_folder:
         links=_links(_base(settings, "RUNBOOK_URL"), _base(settings, "GRAFANA_URL")),
         secrets=secrets,
     )
+
+
+def described(settings: Mapping[str, str]) -> list[str]:
+    """Lines for people: which channels and links there are, and which variables would turn on the others."""
+    lines = []
+    for name, variables in DESCRIBED.items():
+        missing = [variable for variable in variables if variable not in settings]
+        lines.append(f"{name}: not configured ({', '.join(variables)})" if missing else f"{name}: on")
+    if not any(variable in settings for variable in CHANNEL_VARIABLES):
+        lines.append(
+            "No channel is configured: nothing is sent, and alerts are shown in Alertmanager and Grafana only."
+        )
+    return lines
 
 
 def _each(receiver: dict[str, Any], key: str, values: Mapping[str, Any] | str | None) -> None:
@@ -421,17 +446,7 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] | No
     except OSError as error:
         print(f"render.py: cannot write {error.filename or options.output}: {error.strerror}", file=sys.stderr)
         return 1
-    on = [
-        name
-        for name, variable in (
-            ("Slack", "SLACK_WEBHOOK_URL"),
-            ("e-mail", "SMTP_HOST"),
-            ("webhook", "ALERT_WEBHOOK_URL"),
-            ("dead man's switch", "DEADMAN_WEBHOOK_URL"),
-        )
-        if variable in settings
-    ]
-    print(f"{options.output / 'alertmanager.yml'}: {', '.join(on) or 'no channel is configured; nothing is sent'}")
+    print(f"{options.output / 'alertmanager.yml'} is written.", *described(settings), sep="\n    ")
     return 0
 
 

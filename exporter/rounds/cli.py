@@ -20,7 +20,7 @@ from rounds.databases.databases import Databases
 from rounds.doctor import command as doctor
 from rounds.domains import all_domains
 from rounds.errors import CollectorError, ConfigError
-from rounds.exporter import Exporter, catalogue, schemas
+from rounds.exporter import Exporter, catalogues, schemas
 from rounds.ledger.commands import ledger_commands
 from rounds.ledger.keeper import Keeper
 from rounds.logs import configure_logs
@@ -92,8 +92,12 @@ def _check_config(options: argparse.Namespace) -> int:
     domains = all_domains()
     config = load_config(_files(options), {domain.name: domain.section for domain in domains})
     present = [domain.name for domain in domains if getattr(config, domain.name) is not None]
+    off = [domain.name for domain in domains if domain.name not in present]
     files = ", ".join(map(str, _files(options)))
-    print(f"{files}: valid; domains: {', '.join(present) or 'none'}; sources: {', '.join(config.sources) or 'none'}")
+    print(
+        f"{files}: valid; domains: {', '.join(present) or 'none'}; off: {', '.join(off) or 'none'}; "
+        f"sources: {', '.join(config.sources) or 'none'}"
+    )
     if options.web_config_file:
         from rounds.webconfig import WebConfig  # noqa: PLC0415
 
@@ -102,14 +106,19 @@ def _check_config(options: argparse.Namespace) -> int:
     return OK
 
 
-def _config_schema(_: argparse.Namespace) -> int:
+def _config_schema(options: argparse.Namespace) -> int:
+    from rounds import reference  # noqa: PLC0415  # the other commands start faster without it
+
     model = config_model({domain.name: domain.section for domain in all_domains()})
-    print(json.dumps(model.model_json_schema(), indent=2))
+    if options.format == "markdown":
+        print(reference.markdown(model), end="")
+    else:
+        print(json.dumps(reference.json_schema(model), indent=2))
     return OK
 
 
 def _metrics(options: argparse.Namespace) -> int:
-    print(report.CATALOGUE_FORMATS[options.format](catalogue(all_domains())), end="")
+    print(report.CATALOGUE_FORMATS[options.format](catalogues(all_domains())), end="")
     return OK
 
 
@@ -209,7 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check-config", _check_config, "check the configuration; exit 2 if it is refused")
     _takes_config(check)
     _takes_web_file(check)
-    command("config-schema", _config_schema, "print the JSON Schema of the configuration")
+    schema = command("config-schema", _config_schema, "print what the configuration may hold: a JSON Schema, or a page")
+    schema.add_argument("--format", choices=("json", "markdown"), default="json")
     metrics = command("metrics", _metrics, "print the catalogue of metrics")
     metrics.add_argument("--format", choices=sorted(report.CATALOGUE_FORMATS), default="markdown")
     status = command("status", _status, "ask a running exporter how its collectors fare; exit 1 if one failed")

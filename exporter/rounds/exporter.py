@@ -82,6 +82,7 @@ class Exporter:
         sys.setswitchinterval(_SWITCH_AFTER)
         self._loop.start()
         self._loop.call(self._begin()).result()
+        self._tell_what_is_off()
         # What lives as long as the process is left out of garbage collections, which stop all threads while they look
         # at it: with a thousand checks for 100 ms.
         gc.collect()
@@ -105,6 +106,7 @@ class Exporter:
                     log.error("configuration refused; the one before stays in use", problem=problem)  # noqa: TRY400
                 raise
             log.info("configuration loaded", files=" ".join(map(str, self._files)))
+            self._tell_what_is_off()
 
     def stop(self) -> None:
         """Stop running jobs and close what they hold open. Blocks for a few seconds; a reload under way is finished."""
@@ -148,6 +150,11 @@ class Exporter:
         return frozenset(job.collector for job, _ in self.jobs)
 
     @property
+    def off(self) -> list[str]:
+        """The names of domains whose section the configuration has not."""
+        return [domain.name for domain in self.domains if getattr(self.config, domain.name) is None]
+
+    @property
     def waiting(self) -> list[str]:
         """The names of jobs that have not ended a first run; the exporter is ready when there are none."""
         return [] if self.standing_by else [job.name for job, status in self.jobs if status.last_run is None]
@@ -163,6 +170,10 @@ class Exporter:
             else self.own.of_collectors([pair for pair in self.jobs if pair[0].collector in collectors])
         )
         return self.exposition.render(openmetrics=openmetrics, gzip=gzip, collectors=collectors, tail=tail)
+
+    def _tell_what_is_off(self) -> None:
+        for name in self.off:
+            log.info("domain is off", domain=name, turned_on_by=f"a section {name}: docs/configuration.md#{name}")
 
     def _load(self) -> Config:
         return load_config(self._files, {domain.name: domain.section for domain in self.domains})
@@ -254,10 +265,16 @@ def schemas(domains: Sequence[Domain]) -> list[Schema]:
     return [domain.schema for domain in domains if domain.schema is not None]
 
 
+def catalogues(domains: Sequence[Domain]) -> dict[str, list[Metric]]:
+    """Every metric that can be exported, sorted by name, by the domain that exports it; then the exporter's own."""
+    own = [*SelfMetrics(Exposition(), Databases()).catalogue(), *ledger_metrics.CATALOGUE]
+    found = {**{domain.name: domain.catalogue for domain in domains}, "exporter": own}
+    return {name: sorted(metrics, key=lambda each: each.name) for name, metrics in found.items()}
+
+
 def catalogue(domains: Sequence[Domain]) -> list[Metric]:
     """Every metric that the exporter and these domains can export, by name."""
-    own = [*SelfMetrics(Exposition(), Databases()).catalogue(), *ledger_metrics.CATALOGUE]
-    return sorted([*own, *(metric for domain in domains for metric in domain.catalogue)], key=lambda each: each.name)
+    return sorted((each for metrics in catalogues(domains).values() for each in metrics), key=lambda each: each.name)
 
 
 class LoopThread:

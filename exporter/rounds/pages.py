@@ -50,13 +50,14 @@ def landing_page(status: dict[str, Any]) -> str:
         if sections or (status["lease"] and not status["lease"]["held"])
         else "<p>No domain is configured, so there is nothing to collect.</p>"
     )
+    off = f"<h2>Off</h2><p>{off_line(status['off'])}</p>" if status["off"] else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Rounds</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body>"
         f'<h1>Rounds</h1><p class="muted">Prometheus exporter, version {escape(status["version"])}, '
         f"up for {span(now - status['started'])}. {notice}</p>{lease}"
-        f"<nav>{links}</nav>{empty}{sections}</body></html>\n"
+        f"<nav>{links}</nav>{empty}{sections}{off}</body></html>\n"
     )
 
 
@@ -108,6 +109,11 @@ def _job(job: dict[str, Any], now: float) -> str:
         f"<td class=found>{escape(job['found'])}{error}</td>"
         f"<td>{ago(job['last_run'], now)}</td><td>{ago(job['last_success'], now)}</td>{cells}</tr>"
     )
+
+
+def off_line(names: list[str]) -> str:
+    """What is to be said of domains that are off."""
+    return f"The configuration has no section for: {', '.join(names)}."
 
 
 def ago(timestamp: float | None, now: float) -> str:

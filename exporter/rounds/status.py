@@ -32,6 +32,7 @@ def status_of(exporter: Exporter) -> dict[str, Any]:
             {"name": name, "state": _worst([each["state"] for each in jobs]), "jobs": jobs}
             for name, jobs in collectors.items()
         ],
+        "off": exporter.off,
     }
 
 

@@ -77,7 +77,22 @@ def test_everything_is_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         "deadman": DEADMAN["DEADMAN_WEBHOOK_URL"],
     }
     assert "example.org" not in (tmp_path / "templates" / "common.tmpl").read_text(encoding="utf-8")
-    assert "Slack, e-mail, webhook, dead man's switch" in capsys.readouterr().out
+    assert "not configured" not in capsys.readouterr().out
+
+
+def test_what_is_not_configured_is_told_with_the_variables_that_turn_it_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert render.main(["--output", str(tmp_path)], {}) == 0
+    said = capsys.readouterr().out
+    for variable in ("SLACK_WEBHOOK_URL", "SMTP_HOST", "ALERT_WEBHOOK_URL", "DEADMAN_WEBHOOK_URL", "GRAFANA_URL"):
+        assert f": not configured ({variable}" in said
+    assert "nothing is sent" in said
+    assert render.main(["--output", str(tmp_path)], EMAIL) == 0
+    said = capsys.readouterr().out
+    assert "e-mail: on" in said
+    assert "Slack: not configured" in said
+    assert "nothing is sent" not in said
 
 
 def test_events_do_not_recover_and_everything_else_does(tmp_path: Path) -> None:
@@ -302,5 +317,5 @@ def test_it_runs_as_a_program(tmp_path: Path) -> None:
     helped = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert all(name in helped.stdout for name in render.VARIABLES)
     done = subprocess.run([*command, f"--output={tmp_path}"], capture_output=True, text=True, check=True, env=SLACK)
-    assert done.stdout == f"{tmp_path}/alertmanager.yml: Slack\n"
+    assert done.stdout.startswith(f"{tmp_path}/alertmanager.yml is written.\n    Slack: on\n    e-mail: not configured")
     assert run({}, tmp_path) == 0

@@ -20,16 +20,31 @@ from rounds.demo.bundle import PIPELINE, SYNCS, watched_app
 from rounds.demo.writer import WAREHOUSE
 from rounds.domains import all_domains
 from rounds.emr.config import App
+from rounds.errors import ConfigError
 from rounds.fields import parse_duration
 from rounds.syncs.config import Sync
-from support.compose import BASE, DEMO, PORTS, ROOT, Stack, require_compose
+from support.compose import BASE, DEMO, OVERLAY_PORTS, PORTS, ROOT, Stack, require_compose
 
-FILES = {name: yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in (BASE, DEMO)}
-#: All definitions of services: those of the base, and what the demo adds or changes.
+
+class Loader(yaml.SafeLoader):
+    """Knows Compose's own tag for a list that takes another's place, where lists of two files would be joined."""
+
+
+def override(loader: Loader, node: yaml.SequenceNode) -> list[Any]:
+    return loader.construct_sequence(node)
+
+
+Loader.add_constructor("!override", override)
+
+OVERLAYS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "deploy" / "compose").glob("*.yml"))
+FILES = {name: yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader) for name in (BASE, DEMO, *OVERLAYS)}
+#: All definitions of services: those of the base, and what the demo and the overlays add or change.
 DEFINED = [(file, name) for file, tree in FILES.items() for name in tree["services"]]
 #: Without those that only change a service of the base.
 WHOLE = [(file, name) for file, name in DEFINED if "image" in FILES[file]["services"][name]]
-VOLUMES = [volume for tree in FILES.values() for volume in tree["volumes"]]
+#: One of the two histories, and all else.
+ALL_AT_ONCE = [file for file in OVERLAYS if "mimir" not in file]
+VOLUMES = sorted({volume for tree in FILES.values() for volume in tree["volumes"]})
 #: By the image that is made.
 DOCKERFILES = {
     image: (ROOT / "exporter" / name).read_text(encoding="utf-8")
@@ -39,6 +54,11 @@ SETTINGS = (ROOT / ".env.example").read_text(encoding="utf-8")
 #: What is in Grafana only where a variable of the environment chooses it, with the variable's values.
 CHOICES = {
     name: sorted(folder.name for folder in (ROOT / "grafana" / name).iterdir()) for name in ("journal", "apr", "syncs")
+}
+#: The same for what the exporter watches.
+SOURCES = {
+    name: sorted(file.stem for file in (ROOT / "exporter" / "sources" / name).iterdir())
+    for name in ("tables", "apr", "syncs")
 }
 EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[a-z-]+)?")
 
@@ -66,7 +86,7 @@ def variables() -> dict[str, set[str]]:
 def test_the_services_are_those() -> None:
     assert set(FILES[BASE]["services"]) == {
         *("exporter", "prometheus", "alertmanager", "grafana"),
-        *("alertmanager-config", "grafana-password"),
+        *("alertmanager-config", "grafana-password", "grafana-sources"),
     }
     assert {name for file, name in WHOLE if file == DEMO} == {
         *("demo-services", "demo-tables", "demo-pipeline", "demo-syncs", "demo-emr"),
@@ -231,6 +251,9 @@ def test_what_runs_has_a_health_check_and_is_started_again(file: str, name: str)
         return
     assert definition["restart"] == "unless-stopped"
     check = definition["healthcheck"]
+    if name == "mimir":
+        assert check == {"disable": True}, "its image holds one program, which asks nobody"
+        return
     assert check["test"][0] == "CMD"
     assert {"interval", "timeout", "retries", "start_period"} <= set(check)
     assert parse_duration(check["timeout"]) < parse_duration(check["interval"])
@@ -245,13 +268,13 @@ def test_ports_are_on_loopback_and_can_be_chosen(file: str, name: str) -> None:
     for port in service(file, name).get("ports", []):
         variable = re.fullmatch(r"127\.0\.0\.1:\$\{(\w+):-\d+\}:\d+", port)
         assert variable, port
-        assert variable[1] in PORTS
+        assert variable[1] in (PORTS if file in (BASE, DEMO) else OVERLAY_PORTS)
 
 
 def test_no_two_ports_are_the_same() -> None:
     ports = [port for file, name in DEFINED for port in service(file, name).get("ports", [])]
     published = [re.sub(r".*:-(\d+)\}.*", r"\1", port) for port in ports]
-    assert len(set(published)) == len(published) == len(PORTS)
+    assert len(set(published)) == len(published) == len(PORTS) + len(OVERLAY_PORTS)
     # What the default configuration looks for on this machine must find room there.
     checks = yaml.safe_load((ROOT / "exporter" / "rounds.yml").read_text(encoding="utf-8"))["services"]["checks"]
     assert not set(published) & {re.sub(r".*:(\d+)/.*", r"\1", check["url"]) for check in checks}
@@ -263,7 +286,11 @@ def chosen(source: str) -> list[str]:
     for name, kinds in CHOICES.items():
         variable = f"${{{name.upper()}_KIND:-none}}"
         found = [each.replace(variable, kind) for each in found for kind in (kinds if variable in each else [""])]
-    return found
+    for name, kinds in SOURCES.items():
+        variable = f"${{{name.upper()}_SOURCE:-none}}"
+        found = [each.replace(variable, kind) for each in found for kind in (kinds if variable in each else [""])]
+    # A file of nobody's checkout.
+    return [each.replace("${SNOWFLAKE_KEY_FILE:-/dev/null}", "/dev/null") for each in found]
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -300,11 +327,15 @@ def test_mounts(file: str, name: str) -> None:
 
 
 def test_every_volume_is_used_and_written_by_one_service() -> None:
-    writers: dict[str, list[str]] = {volume: [] for volume in VOLUMES}
+    writers: dict[str, set[str]] = {volume: set() for volume in VOLUMES}
     for file, name in DEFINED:
         for mount in service(file, name).get("volumes", []):
             if mount["type"] == "volume" and not mount.get("read_only"):
-                writers[mount["source"]].append(name)
+                writers[mount["source"]].add(name)
+    # One file or the other.
+    assert writers.pop("history") == {"history-volume", "victoriametrics", "mimir"}
+    # A standby reads the salt.
+    assert writers.pop("rounds-state") == {"exporter", "exporter-2"}
     assert {volume: len(names) for volume, names in writers.items()} == dict.fromkeys(writers, 1)
 
 
@@ -321,7 +352,7 @@ def test_everything_for_grafana_is_mounted() -> None:
 
 @pytest.mark.parametrize(("file", "name"), DEFINED)
 def test_dependencies_have_conditions(file: str, name: str) -> None:
-    everything = {**FILES[BASE]["services"], **FILES[file]["services"]}
+    everything = {**FILES[file]["services"], **FILES[BASE]["services"]}
     for needed, how in service(file, name).get("depends_on", {}).items():
         expected = (
             {"service_completed_successfully"} if once(everything[needed]) else {"service_healthy", "service_started"}
@@ -343,15 +374,15 @@ def test_history_is_as_long_as_rules_look_back() -> None:
     for command in commands:
         (retention,) = (flag for flag in command if "retention.time" in flag)
         assert retention == "--storage.tsdb.retention.time=${PROMETHEUS_RETENTION:-31d}"
-    # The demo's differs in its configuration alone.
-    base, demo = ([flag for flag in command if "config.file" not in flag] for command in commands)
-    assert base == demo
+    # The others differ in their configuration alone.
+    base, *others = ([flag for flag in command if "config.file" not in flag] for command in commands)
+    assert others == [base] * len(others)
 
 
 def test_no_password_has_a_default() -> None:
     for name, defaults in variables().items():
         if re.search(r"PASSWORD|SECRET|TOKEN|WEBHOOK|KEY", name):
-            assert defaults == {""}, name
+            assert defaults == {"/dev/null" if name == "SNOWFLAKE_KEY_FILE" else ""}, name
     for file, name in DEFINED:
         for key, value in service(file, name).get("environment", {}).items():
             if key == "MARIADB_RANDOM_ROOT_PASSWORD":
@@ -364,8 +395,9 @@ def test_no_password_has_a_default() -> None:
 
 
 def test_settings_are_passed_on_and_described() -> None:
-    described = set(re.findall(r"^#? ?([A-Z][A-Z_]+)=", SETTINGS, re.MULTILINE))
-    assert set(variables()) == described
+    described = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=", SETTINGS, re.MULTILINE))
+    # Compose's own.
+    assert set(variables()) == described - {"COMPOSE_FILE"}
     passed = service(BASE, "alertmanager-config")["environment"]
     source = (ROOT / "alertmanager" / "render.py").read_text(encoding="utf-8")
     names = re.findall(r'"([A-Z_]+)"', source.partition("VARIABLES = (")[2].partition(")")[0])
@@ -392,7 +424,47 @@ def test_addresses_of_the_catchers_are_services() -> None:
     assert service(DEMO, "exporter")["environment"]["SERVICES_HOST"] in FILES[DEMO]["services"]
 
 
-@pytest.mark.parametrize("files", [(BASE,), (BASE, DEMO)], ids=len)
+def test_both_exporters_of_a_pair_are_the_one_of_the_base() -> None:
+    pair, base = FILES["deploy/compose/exporter-pair.yml"]["services"], service(BASE, "exporter")
+    for member in (pair["exporter"], pair["exporter-2"]):
+        assert member["environment"].items() >= base["environment"].items()
+        assert [mount for mount in base["volumes"] if mount not in member["volumes"]] == []
+        assert [flag for flag in member["command"] if "ledger.yml" not in flag] == base["command"]
+    for key in ("user", "extra_hosts", "tmpfs", "mem_limit", "healthcheck"):
+        assert pair["exporter-2"][key] == base[key]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_that_env_chooses_makes_a_configuration(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing but what .env.example says that it needs; and what is left out is told."""
+    passed = service(BASE, "exporter")["environment"]
+    mounted = {mount["target"]: mount["source"] for mount in service(BASE, "exporter")["volumes"]}
+    place = f"/etc/rounds/{name}.yml"
+    assert f"--config.file={place}" in service(BASE, "exporter")["command"]
+    sections = {domain.name: domain.section for domain in all_domains()}
+    for source, kind in zip(chosen(mounted[place]), SOURCES[name], strict=True):
+        file = ROOT / source
+        text = file.read_text(encoding="utf-8")
+        assert set(re.findall(r"\$\{(\w+)", text)) <= set(passed)
+        empty = dict.fromkeys(passed, "")
+        if kind == "none":
+            config: Any = load_config([ROOT / "exporter" / "rounds.yml", file], sections, empty)
+            assert getattr(config, name) is None
+            continue
+        needed = set(re.findall(r"\$\{(\w+)\}", text))
+        filled = dict.fromkeys(needed, "given")
+        # The file of the key is mounted, and not here.
+        key = kind == "snowflake-key"
+        if not key:
+            config = load_config([ROOT / "exporter" / "rounds.yml", file], sections, empty | filled)
+            assert getattr(config, name)
+            assert config.services
+        with pytest.raises(ConfigError) as refused:
+            load_config([file], sections, empty)
+        assert any("should not be empty" in each for each in refused.value.problems)
+
+
+@pytest.mark.parametrize("files", [(BASE,), (BASE, DEMO), *((BASE, each) for each in OVERLAYS), (BASE, *ALL_AT_ONCE)])
 def test_compose_takes_the_files(files: tuple[str, ...]) -> None:
     require_compose()
     Stack(ROOT, files, "rounds-test").run("config", "--quiet")

@@ -9,6 +9,7 @@ import functools
 import html
 import json
 import os
+import re
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from support.compose import BASE, DEMO, Stack, copy_checkout, require_engine, wa
 
 pytestmark = pytest.mark.slow
 
-ONCE = {"alertmanager-config", "grafana-password"}
+ONCE = {"alertmanager-config", "grafana-password", "grafana-sources"}
 #: Each holds what compose, YAML, the shell, Grafana or Alertmanager could trip over. `.invalid` is no domain.
 NASTY = {
     "SLACK_WEBHOOK_URL": "https://hooks.invalid/$a#b\"c'd",
@@ -111,7 +112,13 @@ def test_it_comes_up_without_settings_and_keeps_history_and_password(
         stack.get("GRAFANA_PORT", "/api/datasources", "admin")
     with pytest.raises(urllib.error.HTTPError, match="401"):
         stack.get("GRAFANA_PORT", "/api/datasources")
-    assert "nothing is sent" in stack.log("alertmanager-config")
+    said = stack.log("alertmanager-config")
+    assert "nothing is sent" in said
+    assert "Slack: not configured (SLACK_WEBHOOK_URL)" in said
+    assert "the journal of watched tables: not configured (JOURNAL_KIND)" in stack.log("grafana-sources")
+    off = re.findall(r'event="domain is off" domain=(\w+)', stack.log("exporter"))
+    assert off == ["tables", "apr", "syncs", "emr"]
+    assert "no section for: tables, apr, syncs, emr." in stack.run("exec", "-T", "exporter", "rounds", "status").stdout
     wait_for("a first scrape", lambda: stack.query('up{job="rounds"} == 1'), 30)
     then = time.time()
 
@@ -156,6 +163,45 @@ def test_wrong_settings_are_told(start: Callable[..., Stack], checkout: Path) ->
     assert "alertmanager-config" in done.stderr
     said = stack.run("logs", "--no-log-prefix", "alertmanager-config").stdout
     assert "SMTP_PASSWORD is set, but SMTP_HOST is not" in said
+
+
+def test_sources_come_from_settings(start: Callable[..., Stack], checkout: Path) -> None:
+    """One that is chosen and not described is told; one that does not answer takes nothing else along."""
+    stack = start(BASE)
+    (checkout / ".env").write_text("APR_SOURCE=mariadb\n", encoding="utf-8")
+    stack.run("up", "-d", "exporter")
+    wait_for("it is told", lambda: "sources.apr.host: should not be empty" in stack.log("exporter"), 30)
+    lines = [
+        "APR_SOURCE=mariadb",
+        "APR_SOURCE_HOST=mariadb.invalid",
+        "APR_SOURCE_USER=rounds",
+        "APR_SOURCE_PASSWORD='x$y'",
+    ]
+    (checkout / ".env").write_text("\n".join(lines), encoding="utf-8")
+    stack.run("up", "-d", "--wait", "exporter")
+
+    def status() -> dict[str, str]:
+        collectors = stack.get("ROUNDS_PORT", "/api/v1/status")["collectors"]
+        return {each["name"]: each["state"] for each in collectors}
+
+    wait_for("both have run", lambda: status() == {"apr": "failed", "services": "ok"}, 30)
+
+
+@pytest.mark.parametrize("together", [("alertmanager-cluster", "prometheus-pair")], ids="+".join)
+def test_overlays_come_up_and_members_know_each_other(start: Callable[..., Stack], together: tuple[str, ...]) -> None:
+    stack = start(BASE, *(f"deploy/compose/{name}.yml" for name in together))
+    stack.up()
+    assert len(stack.get("ALERTMANAGER_PORT", "/api/v2/status")["cluster"]["peers"]) == 3
+    wait_for("all targets are up", lambda: len(stack.query("up == 1")) == 7 and not stack.query("up == 0"), 30)
+    told = "count(prometheus_notifications_sent_total > 0) == 3"
+    wait_for("all three are told", lambda: stack.query(told), 60)
+    alerts = stack.get("ALERTMANAGER_PORT", "/api/v2/alerts")
+    assert alerts
+    assert not any("replica" in each["labels"] for each in alerts)
+    password = stack.password()
+    sources = {each["uid"] for each in stack.get("GRAFANA_PORT", "/api/datasources", password)}
+    assert "prometheus-2" in sources
+    assert stack.get("GRAFANA_PORT", "/api/datasources/uid/prometheus-2/health", password)["status"] == "OK"
 
 
 def test_containers_are_what_the_files_say(demo: Stack) -> None:

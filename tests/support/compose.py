@@ -27,6 +27,8 @@ DEMO = "docker-compose.demo.yml"
 
 #: The variables that choose the published ports.
 PORTS = ("ROUNDS_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT", "SLACK_PORT", "MAILPIT_PORT")
+#: Those that overlays in deploy/compose add.
+OVERLAY_PORTS = ("PROMETHEUS_2_PORT",)
 
 
 def require_compose() -> None:
@@ -86,11 +88,12 @@ class Stack:
         self.folder = folder
         self._command = ["docker", "compose", "-p", name, *(word for file in files for word in ("-f", file))]
         self.ports = {variable: pick_port() for variable in PORTS}
+        self._further = {variable: pick_port() for variable in OVERLAY_PORTS}
 
     def environment(self) -> Mapping[str, str]:
         """Not the tests' own: variables there would go before those of .env."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ}
-        return kept | {name: str(port) for name, port in self.ports.items()}
+        return kept | {name: str(port) for name, port in (self.ports | self._further).items()}
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """``docker compose`` with these arguments."""

@@ -47,11 +47,17 @@ class Services(Domain):
         extra = section.labels if section else []
         histories = {name: probed.history for name, probed in self._probed.items()}
         self._states = {check.name: self._states.get(check.name) or CheckState() for check in checks}
+        scheduled = section.scheduled if section else True
         self._probed = {
-            check.name: Probed(check, CheckMetrics(check, extra), histories.get(check.name) or History())
+            check.name: Probed(
+                check,
+                CheckMetrics(check, extra),
+                histories.get(check.name) or History(),
+                None if scheduled else self._states[check.name],
+            )
             for check in checks
         }
-        return [self._job(probed) for probed in self._probed.values()]
+        return [self._job(probed) for probed in self._probed.values()] if scheduled else []
 
     def needs(self, section: Any) -> Sequence[Need]:
         """The address of each check."""

@@ -24,11 +24,16 @@ _SCRAPE_TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 
 @dataclass(frozen=True)
 class Probed:
-    """A configured check and what its probes found."""
+    """A configured check and what its probes found.
+
+    Attributes:
+        state: what is known of it, where requests are all that probes it; None where a schedule does.
+    """
 
     check: Check
     metrics: CheckMetrics
     history: History
+    state: CheckState | None = None
 
 
 class BadRequest(Exception):  # noqa: N818  # the HTTP status' name
@@ -80,10 +85,15 @@ async def probe(request: Request, checks: Mapping[str, Probed]) -> Response:
         result = await prober.probe(timeout)
     finally:
         await prober.close()
-    state = CheckState()
+    debug = request.query_params.get("debug") == "true"
+    # Somebody who looks is not counted.
+    counted = chosen.state is not None and not debug
+    state = chosen.state if chosen.state is not None and counted else CheckState()
     state.update(result, chosen.check)
-    families = list(chosen.metrics.gauges(state))
-    if request.query_params.get("debug") == "true":
+    families = chosen.metrics.families(state) if counted else list(chosen.metrics.gauges(state))
+    if counted:
+        chosen.history.add(state.ended or 0, finding(state), failed=state.reason is not None)
+    if debug:
         return PlainTextResponse(_explanation(chosen, state, render(families).decode()))
     openmetrics = wants_openmetrics(request.headers.get("accept", ""))
     body = render(families, openmetrics=openmetrics)
@@ -97,6 +107,6 @@ def _explanation(chosen: Probed, state: CheckState, exposition: str) -> str:
         ["Log:", *(state.last.log if state.last else ())],
         ["Metrics:", *exposition.splitlines()],
         ["Configuration, as far as it was set:", *yaml.safe_dump(configured, sort_keys=False).splitlines()],
-        ["Last scheduled probes and failures, newest first:", *(chosen.history.lines() or ["none yet"])],
+        ["Last probes and failures, newest first:", *(chosen.history.lines() or ["none yet"])],
     )
     return "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"
