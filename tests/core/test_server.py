@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
 import time
@@ -162,6 +163,11 @@ class TestSurface:
         assert code == 0
         assert table.startswith("JOB ")
         assert "services/api  ok" in table
+        off = "The configuration has no section for: tables, apr, syncs, emr."
+        assert off in page
+        assert table.endswith(f"{off}\n")
+        said = re.findall(r'event="domain is off" domain=(\w+)', exporter.log)
+        assert said == ["tables", "apr", "syncs", "emr"]
 
     async def test_status_of_an_exporter_that_is_not_there(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert await asyncio.to_thread(main, ["status", "--url=http://127.0.0.1:1"]) == 1

@@ -143,6 +143,14 @@ def test_the_names_of_the_example_are_checks_of_the_default_configuration() -> N
     assert group["targets"] == [each["name"] for each in checks["checks"]]
 
 
+def test_a_pair_of_exporters_is_relabelled_as_its_page_tells() -> None:
+    (job,) = yaml.safe_load((cluster.FRAGMENTS / "exporter-pair.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    (rule,) = job["metric_relabel_configs"]
+    page = (cluster.REPOSITORY / "docs" / "high-availability.md").read_text(encoding="utf-8")
+    told = yaml.safe_load(re.findall(r"```yaml\n(   - job_name: rounds\n.*?)```", page, re.DOTALL)[0])
+    assert told[0]["metric_relabel_configs"] == [rule]
+
+
 def test_grafana_gets_each_history_by_the_same_uid() -> None:
     """A dashboard's link names it."""
     sources = {}
