@@ -50,6 +50,12 @@ LAST_SUCCESS = Metric(
     "When the collector last succeeded: the oldest of its jobs. Absent until each of them has.",
     _COLLECTOR,
 )
+COLLECTOR_INFO = Metric(
+    "rounds_collector_info",
+    "gauge",
+    "The configured source that the collector reads. Always 1. Absent where it reads none.",
+    ("collector", "source"),
+)
 SAMPLES = Metric(
     "rounds_collector_samples", "gauge", "Time series that the collector exports; stale ones are dropped.", _COLLECTOR
 )
@@ -88,6 +94,7 @@ _OWN = (
     INTERVAL,
     LAST_RUN,
     LAST_SUCCESS,
+    COLLECTOR_INFO,
     SAMPLES,
     RUNS,
     SKIPPED,
@@ -165,6 +172,8 @@ class SelfMetrics:
         yield LAST_SUCCESS.family(
             ((name,), min(time for time in times if time) if all(times) else None) for name, times in succeeded.items()
         )
+        reads = {(job.collector, job.source) for job, _ in jobs if job.source}
+        yield COLLECTOR_INFO.family((labels, 1) for labels in sorted(reads))
         yield SAMPLES.family(
             ((name,), sum(self._exposition.samples(job.name) for job, _ in each)) for name, each in collectors.items()
         )
