@@ -41,6 +41,10 @@ PARTS = ("#5794f2", "#b877d9", "#8ab8ff", "#7c2ea3", "#56b6c2", "#1f60c4", "#deb
 NO_DATA = "no data"
 COLUMNS = 24
 TAG = "rounds"
+#: The tag of all but the first screen.
+SISTERS = "rounds-detail"
+#: The first screen.
+HOME = "overview"
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: The uid of the provisioned data source of the ledger, where there is one.
 JOURNAL_UID = "journal"
@@ -50,6 +54,8 @@ APR_UID = "apr"
 SYNCS_UID = "syncs"
 #: What Grafana calls a data source of each kind of database.
 DATABASES = {"mariadb": "mysql", "postgresql": "grafana-postgresql-datasource"}
+#: Under which address Grafana serves the runbooks, where they are mounted.
+RUNBOOKS = "/public/runbooks/"
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
@@ -108,8 +114,10 @@ class Column:
         width: in pixels; None for a share of what is left.
         link: where its cells lead.
         empty: what is said in a cell without a value.
-        bar: the colour in which a bar tells the value too, as its share of the column's highest.
+        bar: the colour in which a bar tells the value too, as its share of the column's highest; with thresholds in
+            theirs.
         full: the value of a whole bar, where it is not the column's highest.
+        hidden: whether it is only there for links of other columns.
     """
 
     title: str
@@ -124,12 +132,18 @@ class Column:
     empty: str = NOTHING
     bar: str | None = None
     full: float | None = None
+    hidden: bool = False
 
 
 def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
     """A link to a dashboard, with its time, data source and some variables set."""
     chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
     return title, f"/d/{uid}?${{__url_time_range}}&${{datasource:queryparam}}{chosen}"
+
+
+def runbook(column: str) -> tuple[str, str]:
+    """A link to the page of the alert that a table's column names. Grafana serves these pages itself."""
+    return "Read the runbook", f"{RUNBOOKS}${{__data.fields.{column}}}.md"
 
 
 def sql_source(kind: str, uid: str) -> common.DataSourceRef:
@@ -622,20 +636,12 @@ def render(
         builders.Dashboard(title)
         .uid(uid)
         .description(description)
-        .tags([TAG])
+        .tags([TAG] if uid == HOME else [TAG, SISTERS])
         .timezone("browser")
         .readonly()
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .time(time_from, "now")
         .refresh(refresh)
-        .link(
-            builders.DashboardLink("Rounds")
-            .type(models.DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .as_dropdown(False)
-            .include_vars(True)
-            .keep_time(True)
-        )
         .annotation(
             builders.AnnotationQuery()
             .name("Alerts")
@@ -650,6 +656,8 @@ def render(
         )
         .with_variable(_datasource_variable())
     )
+    for link in _sisters(uid):
+        builder.link(link)
     for mark in marks:
         builder.annotation(_mark(mark))
     for variable in variables:
@@ -657,6 +665,14 @@ def render(
     dashboard = builder.build()
     dashboard.panels = list(_placed(rows))
     return encode(dashboard)
+
+
+def _sisters(uid: str) -> list[builders.DashboardLink]:
+    """Links to the other dashboards. Grafana sorts those of a tag by title, so the first screen has one of its own."""
+    home = builders.DashboardLink("Overview").type(models.DashboardLinkType.LINK).url(f"/d/{HOME}").icon("dashboard")
+    others = builders.DashboardLink("Rounds").type(models.DashboardLinkType.DASHBOARDS).tags([SISTERS])
+    links = [others.as_dropdown(False)] if uid == HOME else [home, others.as_dropdown(False)]
+    return [link.include_vars(True).keep_time(True) for link in links]
 
 
 def encode(dashboard: models.Dashboard) -> str:
@@ -866,12 +882,17 @@ def _column_override(column: Column) -> models.DashboardFieldConfigSourceOverrid
     if column.texts:
         properties["custom.align"] = "center"
     if column.bar:
-        properties |= {"min": 0, "color": _fixed(column.bar)}
+        properties |= {"min": 0} if column.steps else {"min": 0, "color": _fixed(column.bar)}
         properties["custom.cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
     if column.full is not None:
         properties["max"] = column.full
     if column.link:
-        properties["links"] = [{"title": column.link[0], "url": column.link[1]}]
+        # Of what Grafana only serves it makes no page of its own.
+        window = {"targetBlank": True} if column.link[1].startswith(RUNBOOKS) else {}
+        properties["links"] = [{"title": column.link[0], "url": column.link[1], **window}]
+    if column.hidden:
+        # As Grafana calls it before and from its version 12.2.
+        properties |= {"custom.hidden": True, "custom.hideFrom": {"legend": False, "tooltip": False, "viz": True}}
     return _override("byName", column.title, **properties)
 
 
