@@ -5,18 +5,23 @@ from __future__ import annotations
 from itertools import pairwise
 
 from grafana.src import limits
-from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src.alerts import CALLING, Alerts
 from grafana.src.counters import within
 from grafana.src.kit import (
     BARS,
+    CARDS,
     DATE,
     DEGRADED,
     DOWN,
+    HALF,
     INSERTED,
     NEUTRAL,
     NO_DATA,
+    NOTE,
     PARTS,
-    SEVERITY_COLOURS,
+    PLAIN,
+    SMALL_CARD,
+    THIRD,
     UNKNOWN,
     UP,
     WARNING,
@@ -35,7 +40,6 @@ from grafana.src.kit import (
     pie,
     render,
     stat_panel,
-    timeline,
 )
 from grafana.src.series import Metrics, is_
 
@@ -88,7 +92,7 @@ RUN_WORDS = {
     "dry run": ('run_mode="DRY_RUN"', PARTS[2]),
 }
 WORKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN)}
-ALERTS = Alerts("apr")
+ALERTS = Alerts("apr", "the pipeline")
 
 ALL_TYPES = link_to(UID, "Show all types", validation_type="$__all")
 ONE_TYPE = link_to(UID, "Show this type", validation_type="${__field.labels.validation_type}")
@@ -138,13 +142,12 @@ def state_card(number: int, title: str, text: str, expr: str, *, link: tuple[str
         title,
         text,
         [Query(expr)],
-        (4, 4),
+        SMALL_CARD,
         no_value=NO_DATA,
         unit="none",
         texts=WORKING,
         steps=((None, UNKNOWN),),
         link=link,
-        text_sizes=(18, 34),
     )
 
 
@@ -155,7 +158,7 @@ def count_card(number: int, title: str, text: str, expr: str, *, colour: str, no
         title,
         text,
         [Query(expr)],
-        (3, 4),
+        SMALL_CARD,
         no_value=no_value,
         unit="locale",
         decimals=0,
@@ -201,69 +204,10 @@ def now() -> Row:
                 "Friday, and before the first run of a morning the day before.",
                 # At noon, so that a browser in another zone shows the same day.
                 [Query(f"1000 * ({of('business_date_timestamp_seconds')} + 43200)")],
-                (4, 4),
+                SMALL_CARD,
                 no_value=NO_DATA,
                 unit=DATE,
                 link=ALL_TYPES,
-                text_sizes=(18, 34),
-            ),
-            stat_panel(
-                105,
-                "Firing alerts",
-                "Alerts on the pipeline by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(),
-                (8, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
-                link=ALL_TYPES,
-                names=True,
-                colours=SEVERITY_COLOURS,
-            ),
-            stat_panel(
-                106,
-                "Proposals",
-                "Proposals of the current date: without, and with an open invalid record. One that the pipeline stored "
-                "as valid although a record of it is open counts as invalid.",
-                [Query(of(f"proposals_{name}"), name) for name in ("valid", "invalid")],
-                (6, 4),
-                no_value=NO_DATA,
-                unit="locale",
-                decimals=0,
-                steps=from_one(NEUTRAL),
-                link=ALL_TYPES,
-                names=True,
-                colours={"invalid": WARNING},
-            ),
-            stat_panel(
-                107,
-                "Value",
-                "Approved value, and value of the titles, of the valid records of the current date.",
-                [Query(of("approved_value_brl"), "approved"), Query(of("title_value_brl"), "titles")],
-                (6, 4),
-                no_value=NO_DATA,
-                unit="currencyBRL",
-                decimals=1,
-                link=ALL_TYPES,
-                names=True,
-                text_sizes=(18, 34),
-            ),
-            stat_panel(
-                108,
-                "Last run",
-                "Titles that the last production run found valid and invalid, and proposals that it stored. Titles and "
-                "proposals are not to be put into one ratio.",
-                [
-                    Query(of("last_run_records", is_("result", result)), word)
-                    for result, word in (("valid", "valid titles"), ("invalid", "invalid titles"), ("stored", "stored"))
-                ],
-                (6, 4),
-                no_value="No run was logged",
-                unit="locale",
-                decimals=0,
-                steps=from_one(NEUTRAL),
-                link=ALL_TYPES,
-                names=True,
-                colours={"invalid titles": WARNING},
             ),
             count_card(
                 111,
@@ -283,13 +227,59 @@ def now() -> Row:
                 colour=WARNING,
                 no_value="no bot",
             ),
+            ALERTS.card(105, link=ALL_TYPES),
+            stat_panel(
+                106,
+                "Proposals",
+                "Proposals of the current date: without, and with an open invalid record. One that the pipeline stored "
+                "as valid although a record of it is open counts as invalid.",
+                [Query(of(f"proposals_{name}"), name) for name in ("valid", "invalid")],
+                CARDS,
+                no_value=NO_DATA,
+                unit="locale",
+                decimals=0,
+                steps=from_one(NEUTRAL),
+                link=ALL_TYPES,
+                names=True,
+                colours={"invalid": WARNING},
+            ),
+            stat_panel(
+                107,
+                "Value",
+                "Approved value, and value of the titles, of the valid records of the current date.",
+                [Query(of("approved_value_brl"), "approved"), Query(of("title_value_brl"), "titles")],
+                CARDS,
+                no_value=NO_DATA,
+                unit="currencyBRL",
+                decimals=1,
+                link=ALL_TYPES,
+                names=True,
+            ),
+            stat_panel(
+                108,
+                "Last run",
+                "Titles that the last production run found valid and invalid, and proposals that it stored. Titles and "
+                "proposals are not to be put into one ratio.",
+                [
+                    Query(of("last_run_records", is_("result", result)), word)
+                    for result, word in (("valid", "valid titles"), ("invalid", "invalid titles"), ("stored", "stored"))
+                ],
+                CARDS,
+                no_value="No run was logged",
+                unit="locale",
+                decimals=0,
+                steps=from_one(NEUTRAL),
+                link=ALL_TYPES,
+                names=True,
+                colours={"invalid titles": WARNING},
+            ),
             pie(
                 109,
                 "Status overview",
                 "Proposals of the current date by status, that of the row that was changed last. Other: a status that "
                 "fits none of these, or none at all.",
                 [Query(of("proposals", is_("status", status)), STATUS_WORDS[status]) for status in STATUSES],
-                (9, 9),
+                THIRD,
                 no_value="No proposal of the current date",
                 colours=STATUS_LOOKS,
             ),
@@ -298,7 +288,7 @@ def now() -> Row:
                 "Invalid records by type",
                 "Invalid records that are open now, of all dates.",
                 [Query(f"sort_desc({calm})", "{{validation_type}}")],
-                (7, 9),
+                THIRD,
                 no_value="Nothing is known of invalid records",
                 unit="locale",
                 decimals=0,
@@ -315,32 +305,14 @@ def now() -> Row:
                         "{{validation_type}}",
                     )
                 ],
-                (8, 9),
+                THIRD,
                 no_value="Nothing was resolved",
                 unit="s",
                 decimals=1,
                 link=ONE_TYPE,
                 names=True,
-                text_sizes=(14, 24),
             ),
-            grid(
-                115,
-                "Firing alerts",
-                "Alerts on the pipeline. Each has a page of its name among the runbooks, which says what to do.",
-                [
-                    Column("Alert", "alertname", label=True),
-                    Column("Severity", "severity", label=True, width=110, texts=SEVERITIES),
-                    Column(
-                        "Since",
-                        ALERTS.since("alertname, severity", CALLING),
-                        unit="dateTimeFromNow",
-                        width=160,
-                    ),
-                ],
-                (12, 6),
-                no_value="No alert is firing",
-                sort=("Since", True),
-            ),
+            ALERTS.listed(115, [], ALERTS.since("alertname, severity", CALLING)),
             grid(
                 116,
                 "Invalid records",
@@ -373,11 +345,11 @@ def now() -> Row:
                         of("invalid_records_flapping", by="validation_type"),
                         unit="locale",
                         decimals=0,
-                        steps=((None, "text"), (1, DEGRADED)),
+                        steps=((None, PLAIN), (1, DEGRADED)),
                         width=80,
                     ),
                 ],
-                (12, 6),
+                HALF,
                 no_value="Nothing is known of invalid records",
                 sort=("Open", True),
             ),
@@ -400,7 +372,7 @@ def history() -> Row:
                     Query(f"sum({rising('records_processed_total', is_('result', result), by='result')})", result)
                     for result in ("valid", "invalid")
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run in this time",
                 unit="locale",
                 style="bars",
@@ -415,7 +387,7 @@ def history() -> Row:
                 "Proposals of the date that was current then. It falls to the first proposals of the day with each "
                 "new date.",
                 [Query(of("proposals", is_("status", status)), STATUS_WORDS[status]) for status in STATUSES],
-                (12, 8),
+                HALF,
                 no_value="No proposal is known in this time",
                 unit="locale",
                 style="area",
@@ -428,7 +400,7 @@ def history() -> Row:
                 "Alerts on invalid titles of the selected types, as the pipeline logged them. It logs the number of "
                 "titles, also where a message was skipped or failed: what really arrived is not known.",
                 [Query(rising("alerts_sent_total", TYPE, by="validation_type"), "{{validation_type}}")],
-                (12, 8),
+                HALF,
                 no_value="No run in this time",
                 unit="locale",
                 style="bars",
@@ -444,7 +416,7 @@ def history() -> Row:
                 "Of the selected types, of all dates. A level that only rises is work that nobody does; the pipeline "
                 "resolves records of the current date alone.",
                 [Query(of("invalid_records", TYPE, by="validation_type"), "{{validation_type}}")],
-                (12, 8),
+                HALF,
                 no_value="Nothing is known of invalid records in this time",
                 unit="locale",
                 style="area",
@@ -460,7 +432,7 @@ def history() -> Row:
                     Query(f"sum({rising('invalid_records_detected_total', TYPE, by='validation_type')})", "detected"),
                     Query(f"-sum({rising('invalid_records_resolved_total', TYPE, by='validation_type')})", "resolved"),
                 ],
-                (12, 8),
+                HALF,
                 no_value="Nothing is known of invalid records in this time",
                 unit="locale",
                 style="bars",
@@ -480,7 +452,7 @@ def history() -> Row:
                         "{{validation_type}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="Nothing was resolved in this time",
                 unit="s",
                 decimals=1,
@@ -497,7 +469,7 @@ def history() -> Row:
                     Query(average("run_duration_seconds", "1d"), "average, 24 h"),
                     Query(limit("slow_run_after"), "slow", limit=DEGRADED),
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run is known in this time",
                 unit="s",
                 style="steps",
@@ -513,7 +485,7 @@ def history() -> Row:
                     Query(f"sum({rising('runs_total', matchers, by='run_mode, outcome')})", word)
                     for word, (matchers, _) in RUN_WORDS.items()
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run is known in this time",
                 unit="locale",
                 style="bars",
@@ -533,7 +505,7 @@ def history() -> Row:
                     )
                     for status in STATUSES
                 ],
-                (12, 8),
+                HALF,
                 no_value="No status change is known in this time",
                 unit="locale",
                 style="bars",
@@ -553,7 +525,7 @@ def history() -> Row:
                     )
                     for source in SOURCES
                 ],
-                (12, 8),
+                HALF,
                 no_value="No status change is known in this time",
                 unit="locale",
                 style="bars",
@@ -571,7 +543,7 @@ def history() -> Row:
                     Query(grown("status_changes_total", "1d", 'source="BOT"'), "changes, 24 h"),
                     Query(of("proposals_unconfirmed"), "unconfirmed"),
                 ],
-                (8, 7),
+                THIRD,
                 no_value="Nothing is known of the bot in this time",
                 unit="locale",
                 style="steps",
@@ -584,7 +556,7 @@ def history() -> Row:
                 "Stuck proposals",
                 "By the status in which they are stuck.",
                 [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in UNFINISHED],
-                (8, 7),
+                THIRD,
                 no_value="The history of statuses was not read yet",
                 unit="locale",
                 style="area",
@@ -598,7 +570,7 @@ def history() -> Row:
                 "Proposals of the current date of which a record of the selected types was resolved twice or more: "
                 "they become invalid again and again, and never show as open.",
                 [Query(of("invalid_records_flapping", TYPE, by="validation_type"), "{{validation_type}}")],
-                (8, 7),
+                THIRD,
                 no_value="Nothing is known of invalid records in this time",
                 unit="locale",
                 style="area",
@@ -607,16 +579,7 @@ def history() -> Row:
                 decimals=0,
                 link=ONE_TYPE,
             ),
-            timeline(
-                214,
-                "Alerts",
-                "When alerts on the pipeline fired: the gravest of each name. Their end includes the time for which "
-                "Prometheus keeps them.",
-                [Query(ALERTS.gravest("alertname"), "{{alertname}}")],
-                (24, 6),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(214, "alertname", "{{alertname}}"),
         ],
     )
 
@@ -654,7 +617,7 @@ def detail() -> Row:
                     in_range,
                     TYPE,
                 ),
-                (8, 9),
+                THIRD,
                 no_value="Nothing was resolved in this time",
                 unit="locale",
                 decimals=0,
@@ -665,7 +628,7 @@ def detail() -> Row:
                 "Proposals of the current date by how many products they have. Which products these are stands in the "
                 "dashboard of records.",
                 slices("proposal_products", PRODUCT_BOUNDS, (*numbers, f"more than {products[-1]}"), "max(COUNTER)"),
-                (8, 9),
+                THIRD,
                 no_value="No product is known of the current date",
                 unit="locale",
                 decimals=0,
@@ -675,7 +638,7 @@ def detail() -> Row:
                 "Stuck proposals by status",
                 "Where they wait. Each status has somebody who must move it on.",
                 [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in UNFINISHED],
-                (8, 9),
+                THIRD,
                 no_value="The history of statuses was not read yet",
                 unit="locale",
                 decimals=0,
@@ -703,7 +666,7 @@ def detail() -> Row:
                         width=110,
                     ),
                 ],
-                (12, 8),
+                THIRD,
                 no_value="No table is known",
                 sort=("Table", False),
             ),
@@ -715,7 +678,7 @@ def detail() -> Row:
                     Column("Limit", "threshold", label=True),
                     Column("After", of("threshold_seconds", by="threshold"), unit="s", width=140),
                 ],
-                (6, 8),
+                THIRD,
                 no_value="No limit is known",
                 sort=("Limit", False),
             ),
@@ -728,7 +691,7 @@ def detail() -> Row:
                     Column("Table", "table", label=True, width=165),
                     Column("Problem", "problem", label=True),
                 ],
-                (6, 8),
+                THIRD,
                 no_value="It lacks nothing",
                 sort=("Table", False),
                 rows=of("schema_problem", by="table, problem"),
@@ -740,7 +703,7 @@ def detail() -> Row:
                     f"{what} The names are labels only where `labels.{label}` in the configuration asks for them; the "
                     "dashboard of records has them without that.",
                     [Query(f"sort_desc({of(metric, by=label)})", f"{{{{{label}}}}}")],
-                    (8, 6),
+                    THIRD,
                     no_value="Not asked for",
                     unit="locale",
                     decimals=0,
@@ -751,9 +714,7 @@ def detail() -> Row:
                     (309, "Proposals by product", "proposals_by_produto", "produto", "Proposals of the current date."),
                 )
             ),
-            note(
-                310, "Which records", "Where single proposals, clients, products and runs are.", WHICH_RECORDS, (24, 4)
-            ),
+            note(310, "Which records", "Where single proposals, clients, products and runs are.", WHICH_RECORDS, NOTE),
         ],
     )
 

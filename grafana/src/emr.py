@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grafana.src import limits
-from grafana.src.alerts import CALLING, SEVERITIES
+from grafana.src.alerts import CALLING
 from grafana.src.emr_causes import detail
 from grafana.src.emr_course import history
 from grafana.src.emr_queries import (
@@ -33,14 +33,20 @@ from grafana.src.emr_queries import (
     series,
 )
 from grafana.src.kit import (
+    CARD,
     DEGRADED,
     DOWN,
+    HALF,
     NEUTRAL,
     NO_DATA,
-    SEVERITY_COLOURS,
+    PLAIN,
+    SMALL_CARD,
+    THIRD,
+    TWO_THIRDS,
     UNKNOWN,
     UP,
     WARNING,
+    WIDE_CARD,
     Column,
     Mark,
     Panel,
@@ -49,12 +55,14 @@ from grafana.src.kit import (
     Variable,
     always,
     bars,
-    from_one,
     grid,
     render,
     stat_panel,
 )
 from grafana.src.series import is_
+
+#: What an alert on an application may be about.
+SUBJECTS = ("check", "operation", "backup", "model", "crash")
 
 
 def now() -> Row:
@@ -70,7 +78,7 @@ def now() -> Row:
                 "took points. Ochre: some are missing. Orange: 20 or more, which is what a degraded check takes. Red: "
                 "50 or more, which is what an unhealthy one takes.",
                 [Query(of("health_score", APP, by="app"), "{{app}}")],
-                (4, 4),
+                CARD,
                 no_value=NO_DATA,
                 unit="none",
                 decimals=0,
@@ -84,11 +92,24 @@ def now() -> Row:
                 "The worst of what the checks of each application found. Healthy: it has what it needs. Degraded: it "
                 "works, but not as it should. Unhealthy: something that it needs does not work.",
                 [Query(f"max by (app) ({checked()})", "{{app}}")],
-                (4, 4),
+                CARD,
                 no_value="No check has run",
                 unit="none",
                 texts=CHECKED,
                 steps=((None, UNKNOWN),),
+                link=ONE,
+                names=True,
+            ),
+            stat_panel(
+                105,
+                "Active consultations",
+                "Patients who are being seen at the moment, as the application says. A number that stays while nobody "
+                "works is one that the application forgot to take back.",
+                [Query(of("gauge", APP, is_("name", "active_consultations"), by="app"), "{{app}}")],
+                CARD,
+                no_value="The application does not say",
+                unit="none",
+                decimals=0,
                 link=ONE,
                 names=True,
             ),
@@ -100,38 +121,14 @@ def now() -> Row:
                     Query(f"count(({checked()}) == {code}) or 0 * count({checked()})", word)
                     for word, code in reversed(CHECKED_CODES.items())
                 ],
-                (8, 4),
+                WIDE_CARD,
                 no_value="No check has run",
                 unit="none",
                 link=ALL,
                 names=True,
                 colours=STATE_COLOURS,
             ),
-            stat_panel(
-                104,
-                "Firing alerts",
-                "Alerts on applications by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(APP, by="app, alertname, check, backup, operation"),
-                (8, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
-                link=ALL,
-                names=True,
-                colours=SEVERITY_COLOURS,
-            ),
-            stat_panel(
-                105,
-                "Active consultations",
-                "Patients who are being seen at the moment, as the application says. A number that stays while nobody "
-                "works is one that the application forgot to take back.",
-                [Query(of("gauge", APP, is_("name", "active_consultations"), by="app"), "{{app}}")],
-                (4, 4),
-                no_value="The application does not say",
-                unit="none",
-                decimals=0,
-                link=ONE,
-                names=True,
-            ),
+            ALERTS.card(104, APP, link=ALL, by="app, alertname, check, backup, operation"),
             stat_panel(
                 106,
                 "Language model",
@@ -139,14 +136,13 @@ def now() -> Row:
                 "which is as it should be. Not installed: the server is there, the model is not. No answer: the server "
                 "is not there, or hangs.",
                 [Query(model(), "{{model}}")],
-                (5, 4),
+                WIDE_CARD,
                 no_value="No model is configured",
                 unit="none",
                 texts=MODEL,
                 steps=((None, UNKNOWN),),
                 link=ALL,
                 names=True,
-                text_sizes=(14, 28),
             ),
             stat_panel(
                 107,
@@ -156,14 +152,13 @@ def now() -> Row:
                     Query(f"{backup_age()} unless {old()}", "{{backup}}"),
                     Query(old(), "{{backup}}, too old", colour=DEGRADED),
                 ],
-                (5, 4),
+                WIDE_CARD,
                 no_value="There is no good backup",
                 unit="s",
                 decimals=0,
                 steps=always(UP),
                 link=ALL,
                 names=True,
-                text_sizes=(14, 28),
             ),
             *(
                 stat_panel(
@@ -172,7 +167,7 @@ def now() -> Row:
                     f"The part of the {what} that is left, of the computer that has the least. Ochre under {limit:.0%}"
                     f"{more}.",
                     [Query(f"min({left(what)})", what)],
-                    (3, 4),
+                    SMALL_CARD,
                     no_value="not checked",
                     unit="percentunit",
                     decimals=0,
@@ -194,13 +189,12 @@ def now() -> Row:
                     Query(f"min({age('last_crash_timestamp_seconds', is_('kind', kind), by='app')})", word)
                     for kind, word in CRASH_WORDS.items()
                 ],
-                (4, 4),
+                WIDE_CARD,
                 no_value="None is known",
                 unit="s",
                 decimals=0,
                 link=ALL,
                 names=True,
-                text_sizes=(14, 28),
             ),
             grid(
                 110,
@@ -220,27 +214,19 @@ def now() -> Row:
                         width=150,
                     ),
                 ],
-                (14, 8),
+                HALF,
                 rows=f"max by (app, check, reason) ({series('health_reason', APP)} == 1) or on (app, check)"
                 f" {of('health_interval_seconds', APP, by='app, check')}",
                 no_value="No check is configured",
                 sort=("State", True),
             ),
-            grid(
+            ALERTS.listed(
                 111,
-                "Firing alerts",
-                "Alerts on applications, the latest first. Each has a page of its name among the runbooks, which says "
-                "what to do.",
                 [
-                    Column("Application", "app", label=True, link=ROW, width=105),
-                    Column("Severity", "severity", label=True, width=75, texts=SEVERITIES),
-                    Column("Alert", "alertname", label=True, width=165),
-                    Column("Of", "subject", label=True),
-                    Column("Since", alerting(), unit="dateTimeFromNow", width=140),
+                    Column("Application", "app", label=True, link=ROW, width=120),
+                    Column("About", "subject", label=True),
                 ],
-                (10, 8),
-                no_value="No alert is firing",
-                sort=("Since", True),
+                ALERTS.since_about("app, alertname, severity", SUBJECTS, CALLING, APP),
             ),
             applications(),
             bars(
@@ -252,7 +238,7 @@ def now() -> Row:
                     Query(f"max({series('health_score_deduction', APP, is_('reason', reason))})", word)
                     for reason, word in TAKES.items()
                 ],
-                (8, 6),
+                THIRD,
                 no_value="No score is known",
                 unit="none",
                 steps=((None, UNKNOWN), (0, UP), (1, WARNING), (20, DEGRADED), (50, DOWN)),
@@ -261,15 +247,6 @@ def now() -> Row:
             ),
         ],
     )
-
-
-def alerting() -> str:
-    """When each firing alert began, told by what it is about."""
-    told_by = "app, alertname, severity"
-    subjects = ("check", "operation", "backup", "model", "crash")
-    since = ALERTS.since(f"{told_by}, {', '.join(subjects)}", CALLING, APP)
-    names = ", ".join(f'"{name}"' for name in subjects)
-    return f'max by ({told_by}, subject) (label_join({since}, "subject", "", {names}))'
 
 
 def applications() -> Panel:
@@ -302,7 +279,7 @@ def applications() -> Panel:
                 unit="locale",
                 decimals=0,
                 width=80,
-                steps=((None, "text"), (1, DOWN)),
+                steps=((None, PLAIN), (1, DOWN)),
             ),
             Column(
                 "Errors",
@@ -310,12 +287,12 @@ def applications() -> Panel:
                 unit="locale",
                 decimals=0,
                 width=80,
-                steps=((None, "text"), (1, WARNING)),
+                steps=((None, PLAIN), (1, WARNING)),
             ),
             Column("Python", "python", label=True, width=80),
             Column("System", "os", label=True),
         ],
-        (16, 6),
+        TWO_THIRDS,
         rows=of("app_info", APP, by="app, version, python, os"),
         no_value="No application has been seen: is the exporter up, and is there a store?",
         sort=("Application", False),

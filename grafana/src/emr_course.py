@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from grafana.src import limits
-from grafana.src.alerts import GRAVEST
 from grafana.src.emr_queries import (
     ALERTS,
     ALL,
@@ -35,9 +34,12 @@ from grafana.src.kit import (
     BARS,
     DEGRADED,
     DOWN,
+    HALF,
     PARTS,
+    THIRD,
     UP,
     WARNING,
+    WHOLE,
     Panel,
     Query,
     Row,
@@ -62,7 +64,7 @@ def history() -> Row:
                 "Checks",
                 "What each check found. A gap is time in which nothing is known: look at the exporter.",
                 [Query(checked(), f"{NAME}{{{{check}}}}")],
-                (24, 8),
+                WHOLE,
                 no_value="No check has run in this time",
                 texts=CHECKED,
                 link=ONE,
@@ -79,7 +81,7 @@ def history() -> Row:
                         for reason, word in TAKES.items()
                     ),
                 ],
-                (12, 8),
+                HALF,
                 no_value="No score is known in this time",
                 unit="none",
                 style="area",
@@ -99,7 +101,7 @@ def history() -> Row:
                         "{{app}} {{version}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No application was seen in this time",
                 texts=RUNS,
                 link=ONE,
@@ -113,7 +115,7 @@ def history() -> Row:
                     Query(f"sum({rising('operations_total', APP, is_('outcome', outcome), by=counted)})", outcome)
                     for outcome in OUTCOMES
                 ],
-                (12, 8),
+                HALF,
                 no_value="The application did nothing in this time",
                 unit="locale",
                 style="bars",
@@ -134,7 +136,7 @@ def history() -> Row:
                     ),
                     Query(f"vector({limits.emr_error_ratio():g})", "high", limit=WARNING),
                 ],
-                (12, 8),
+                HALF,
                 no_value="The application did nothing in this time",
                 unit="percentunit",
                 decimals=0,
@@ -152,7 +154,7 @@ def history() -> Row:
                         "{{error_type}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No error in this time",
                 unit="locale",
                 style="bars",
@@ -166,7 +168,7 @@ def history() -> Row:
                 "Errors that had not been seen before: raised at a place, or of a kind, that is new. Many after an "
                 "update are its faults.",
                 [Query(f"sum by (app) ({rising('error_groups_seen_total', APP, by='app')})", "{{app}}")],
-                (12, 8),
+                HALF,
                 no_value="No store was read in this time",
                 unit="locale",
                 style="bars",
@@ -187,7 +189,7 @@ def history() -> Row:
                         f"{NAME}{{{{operation}}}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No other operation in this time",
                 unit="s",
                 link=ONE,
@@ -203,7 +205,7 @@ def history() -> Row:
                         "{{operation}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No operation was slow in this time",
                 unit="locale",
                 style="bars",
@@ -217,7 +219,7 @@ def history() -> Row:
                 "What the application counts, such as patients it was told of and visits it saved. None in working "
                 "hours is worth a look.",
                 [Query(f"sum by (event) ({since('events_total', 'app, event', '$__interval')})", "{{event}}")],
-                (12, 8),
+                HALF,
                 no_value="The application counted nothing in this time",
                 unit="locale",
                 style="bars",
@@ -230,7 +232,7 @@ def history() -> Row:
                 "Active consultations",
                 "Patients who are being seen, as the application says.",
                 [Query(of("gauge", APP, is_("name", "active_consultations"), by="app"), "{{app}}")],
-                (12, 8),
+                HALF,
                 no_value="The application does not say",
                 unit="none",
                 style="steps",
@@ -249,7 +251,7 @@ def history() -> Row:
                     )
                     for outcome, word in RETRY_WORDS.items()
                 ],
-                (8, 8),
+                THIRD,
                 no_value="Nothing was tried again in this time",
                 unit="locale",
                 style="bars",
@@ -267,7 +269,7 @@ def history() -> Row:
                     Query(f"sum({rising('crashes_total', APP, is_('kind', kind), by='app, kind')})", word)
                     for kind, word in CRASH_WORDS.items()
                 ],
-                (8, 8),
+                THIRD,
                 no_value="No store was read in this time",
                 unit="locale",
                 style="bars",
@@ -287,7 +289,7 @@ def history() -> Row:
                     )
                     for name in reversed(RAISED)
                 ],
-                (8, 8),
+                THIRD,
                 no_value="No store was read in this time",
                 unit="locale",
                 style="bars",
@@ -297,15 +299,7 @@ def history() -> Row:
                 decimals=0,
             ),
             *resources(),
-            timeline(
-                225,
-                "Alerts",
-                "When alerts fired on each application. Their end includes the time for which Prometheus keeps them.",
-                [Query(ALERTS.gravest("app, alertname", APP), "{{app}} {{alertname}}")],
-                (24, 9),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(225, "app, alertname", "{{app}} {{alertname}}", APP),
         ],
     )
 
@@ -324,7 +318,7 @@ def latency(number: int, operation: str, title: str) -> Panel:
             *(Query(quantile(share, matcher), name) for name, share in SHARES.items()),
             Query(near, "slow", limit=WARNING),
         ],
-        (12, 8),
+        HALF,
         no_value="None in this time",
         unit="s",
         colours=dict(zip(SHARES, (PARTS[2], PARTS[0], PARTS[5], PARTS[3]), strict=True)),
@@ -349,7 +343,7 @@ def resources() -> list[Panel]:
                     Query(left(what), "{{app}}"),
                     Query(f"vector({limit[what]:g})", "little", limit=WARNING),
                 ],
-                (8, 8),
+                THIRD,
                 no_value=f"The {what} is not checked",
                 unit="percentunit",
                 decimals=0,
@@ -366,7 +360,7 @@ def resources() -> list[Panel]:
                 Query(of("process_resident_memory_bytes", APP, by="app"), "{{app}}"),
                 Query(own, "{{app}} says"),
             ],
-            (8, 8),
+            THIRD,
             no_value="The application does not run",
             unit="bytes",
             link=ONE,
@@ -382,7 +376,7 @@ def resources() -> list[Panel]:
                     step="30s",
                 )
             ],
-            (8, 8),
+            THIRD,
             no_value="No store was read in this time",
             unit="percentunit",
             link=ONE,
@@ -393,7 +387,7 @@ def resources() -> list[Panel]:
             "Whether the model could answer. Installed but not loaded is as it should be after a while without a "
             "question.",
             [Query(model(), "{{model}}")],
-            (8, 8),
+            THIRD,
             no_value="No model is configured",
             texts=MODEL,
             link=ALL,
@@ -407,7 +401,7 @@ def resources() -> list[Panel]:
                 Query(backup_age(), f"{NAME}{{{{backup}}}}"),
                 Query(of("backup_max_age_seconds", APP, by="app, backup"), "too old", limit=DEGRADED),
             ],
-            (8, 8),
+            THIRD,
             no_value="There is no good backup",
             unit="s",
             link=ONE,

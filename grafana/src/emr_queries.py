@@ -30,7 +30,7 @@ DOT = " \u00b7 "
 APP = 'app=~"$app"'
 METRICS = Metrics("rounds_emr_")
 series, of, grown, rising = METRICS.series, METRICS.of, METRICS.grown, METRICS.rising
-ALERTS = Alerts("emr")
+ALERTS = Alerts("emr", "applications")
 COLLECTORS = Collectors("emr", "app")
 #: That of the store, and that of the checks.
 COLLECTOR = COLLECTORS.matching("$app(/health)?")
@@ -49,7 +49,7 @@ MODEL: Texts = {
     3: ("no answer", DOWN),
 }
 RUNS: Texts = {1: ("runs", NEUTRAL), 0: ("closed", UNKNOWN)}
-WHOLE: Texts = {1: ("whole", UP), 0: ("damaged", DOWN)}
+SOUND: Texts = {1: ("sound", UP), 0: ("damaged", DOWN)}
 #: What takes points, in words. Grave first.
 TAKES = dict(zip(REASONS, ("checks", "errors in 24 h", "slow operations in 1 h", "memory"), strict=True))
 REASON_COLOURS = dict(zip(REASONS, (DOWN, DEGRADED, WARNING, PARTS[1]), strict=True))

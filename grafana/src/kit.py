@@ -35,11 +35,34 @@ QUIET = "#3b424c"
 NEUTRAL = "semi-dark-blue"
 #: Rows that came. Between green and blue, and dark enough to be read on white.
 INSERTED = "#3a9fae"
+#: A number that is not coloured.
+PLAIN = "text"
+#: Where a limit does not hold yet.
+INVISIBLE = "transparent"
 #: For parts of a whole that have no state: neighbours differ, and none is a state's colour.
 PARTS = ("#5794f2", "#b877d9", "#8ab8ff", "#7c2ea3", "#56b6c2", "#1f60c4", "#deb6f2", "#2f7f8f", "#c0d8ff", "#8f3bb8")
 
+#: Something is not known that should be: Rounds or what it asks does not answer, or has not answered yet.
 NO_DATA = "no data"
+#: Nobody asked for this: a choice, no fault.
+NOT_CONFIGURED = "not configured"
+#: It is known that there is none.
+NONE = "none"
+
 COLUMNS = 24
+# Sizes of panels: columns, and rows of 38 pixels. A line of panels has one height and fills the columns.
+#: A card: one value.
+SMALL_CARD, CARD = (3, 4), (4, 4)
+#: A card of two or three values, and of up to six.
+WIDE_CARD, CARDS = (6, 4), (8, 4)
+#: Anything else.
+THIRD, HALF, TWO_THIRDS, WHOLE = (8, 8), (12, 8), (16, 8), (24, 8)
+#: What has many lines.
+LONG_THIRD, LONG_HALF, LONG_TWO_THIRDS, LONG_WHOLE = (8, 12), (12, 12), (16, 12), (24, 12)
+#: A few words that need no query.
+WIDE_NOTE, NOTE = (16, 4), (24, 4)
+#: Of a name and a value on cards with several of them, in pixels. A lone value fills its card.
+NAME_SIZE, VALUE_SIZE = 14, 28
 TAG = "rounds"
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: The uid of the provisioned data source of the ledger, where there is one.
@@ -153,7 +176,6 @@ def stat_panel(
     decimals: int | None = None,
     names: bool = False,
     colours: Mapping[str, str] | None = None,
-    text_sizes: tuple[int, int] | None = None,
 ) -> Panel:
     """Cards: one big value for each series, on the colour of what it means."""
     builder = (
@@ -165,8 +187,8 @@ def stat_panel(
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
         .orientation(common.VizOrientation.AUTO)
     )
-    if text_sizes:
-        builder.text(common_builders.VizTextDisplayOptions().title_size(text_sizes[0]).value_size(text_sizes[1]))
+    if names:
+        builder.text(common_builders.VizTextDisplayOptions().title_size(NAME_SIZE).value_size(VALUE_SIZE))
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
     _value_colours(panel, steps or always(NEUTRAL), texts, decimals)
@@ -272,7 +294,9 @@ def graph(
         style: lines that are compared, steps where a value holds until the next, or areas or bars that are parts of a
             sum.
         points: into how many slices the time shown is cut at most; None for as many as there are pixels.
-        colour: of all series, where they are of one kind; None for the palette, which tells them apart.
+        colour: of all series, where they are of one kind. None for lines: the palette, which tells them apart. Bars
+            and areas whose names are not known before take shades of it, since in a filled graph the palette's red
+            would be an alarm.
         colours: of series by their name.
         shades: of series by how their name begins, each a shade of that colour.
         limits: dashed lines at fixed values.
@@ -297,7 +321,7 @@ def graph(
         .span_nulls(False)
         .legend(_legend())
         .tooltip(_tooltip(many=True))
-        .color_scheme(_series_colour(colour))
+        .color_scheme(_series_colour(colour, shades=style in {"area", "bars"}))
     )
     if soft_minimum is not None:
         builder.axis_soft_min(soft_minimum)
@@ -380,7 +404,7 @@ def bars(
         # Many are scrolled through, and one alone does not fill the panel.
         builder.sizing(common.BarGaugeSizing.MANUAL).max_viz_height(56)
         builder.name_placement(common.BarGaugeNamePlacement.TOP)
-        builder.text(common_builders.VizTextDisplayOptions().title_size(14).value_size(20))
+        builder.text(common_builders.VizTextDisplayOptions().title_size(NAME_SIZE).value_size(20))
         builder.display_mode(common.BarGaugeDisplayMode.LCD)
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
@@ -879,7 +903,9 @@ def _data_link(link: tuple[str, str]) -> models.DashboardLink:
     return models.DashboardLink(title=link[0], url=link[1], type_val=models.DashboardLinkType.LINK)
 
 
-def _series_colour(colour: str | None) -> builders.FieldColor:
+def _series_colour(colour: str | None, *, shades: bool = False) -> builders.FieldColor:
+    if shades:
+        return builders.FieldColor().mode(models.FieldColorModeId.SHADES).fixed_color(colour or NEUTRAL)
     if colour:
         return builders.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(colour)
     return builders.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from grafana.src import limits
-from grafana.src.alerts import GRAVEST, SEVERITIES, Alerts
+from grafana.src.alerts import Alerts
 from grafana.src.kit import (
     DEGRADED,
     DOWN,
+    HALF,
+    INVISIBLE,
+    LONG_THIRD,
+    LONG_TWO_THIRDS,
+    LONG_WHOLE,
     NEUTRAL,
     NO_DATA,
+    NONE,
     PARTS,
+    PLAIN,
     PROBES_STEP,
-    SEVERITY_COLOURS,
+    SMALL_CARD,
     STATE_COLOURS,
     STATES,
+    THIRD,
+    TWO_THIRDS,
     UNKNOWN,
     UP,
+    WHOLE,
     Column,
     Panel,
     Query,
@@ -38,13 +48,17 @@ from rounds.services.result import PHASES, REASONS
 UID = "services"
 TIER = 'tier=~"$tier"'
 SELECTED = f'{TIER},check=~"$check"'
-ALERTS = Alerts("services")
+ALERTS = Alerts("services", "services")
 REASON_COLOURS: dict[str, str] = dict(zip(REASONS, PARTS, strict=True))
 
 ALL_CHECKS = link_to(UID, "Show all checks", tier="$__all", check="$__all")
 ONE_CHECK = link_to(UID, "Show this check", tier="$__all", check="${__field.labels.check}")
 ROW_CHECK = link_to(UID, "Show this check", tier="$__all", check="${__data.fields.Check}")
 EXPORTER = link_to("exporter", "Look at the exporter")
+
+#: What is left of a certificate. A card begins with what is not known, so that it needs a number below all others.
+CERTIFICATE = ((None, DOWN), (limits.certificate_critical(), DEGRADED), (limits.certificate_warning(), UP))
+VERY_LONG = 1e9
 
 #: Every check that was known within the last hour.
 EVERY = f"group by (check) (last_over_time(check:rounds_check_state:code{{{TIER}}}[1h]))"
@@ -98,7 +112,7 @@ def now() -> Row:
         number: int, title: str, text: str, expr: str, *, colour: str, link: tuple[str, str] = ALL_CHECKS
     ) -> Panel:
         steps = always(colour) if colour in {UP, NEUTRAL} else from_one(colour)
-        return stat_panel(number, title, text, [Query(expr)], (3, 4), no_value=NO_DATA, steps=steps, link=link)
+        return stat_panel(number, title, text, [Query(expr)], SMALL_CARD, no_value=NO_DATA, steps=steps, link=link)
 
     missing = f"count({EVERY} unless on (check) check:rounds_check_state:code) or 0 * count({EVERY})"
     return Row(
@@ -137,48 +151,37 @@ def now() -> Row:
                 colour=NEUTRAL,
             ),
             stat_panel(
-                106,
-                "Firing alerts",
-                "Alerts on services by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(TIER),
-                (9, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
+                109,
+                "First to expire",
+                "How long the certificate that ends first is still valid. Browsers and programs refuse a service whose "
+                "certificate has ended. Orange: renew it this week. Red: now.",
+                [Query(f"min(rounds_check_tls_expiry_timestamp_seconds{{{TIER}}}) - time()")],
+                SMALL_CARD,
+                no_value=NONE,
+                unit="s",
+                decimals=0,
+                steps=((None, UNKNOWN), (-VERY_LONG, DOWN), *CERTIFICATE[1:]),
                 link=ALL_CHECKS,
-                names=True,
-                colours=SEVERITY_COLOURS,
             ),
+            ALERTS.card(106, TIER, link=ALL_CHECKS),
             stat_panel(
                 107,
                 "Checks, the worst first",
                 "One card for each check: its state, the duration and HTTP status of the last probe and, while it is "
                 "down, the commonest reason of the last 5 minutes. Click one to see only its history and detail.",
                 [Query(cards(), "{{check}} {{took}} {{answer}} {{why}}")],
-                (15, 8),
+                HALF,
                 no_value="No check is known: is the exporter up, and has it checks?",
                 unit="none",
                 texts=STATES,
                 steps=((None, UNKNOWN),),
                 link=ONE_CHECK,
                 names=True,
-                text_sizes=(14, 26),
             ),
-            grid(
+            ALERTS.listed(
                 108,
-                "Firing alerts",
-                "Alerts on services, the latest first. Each has a page of its name among the runbooks, which says what "
-                "to do.",
-                [
-                    Column("Check", "check", label=True, link=ROW_CHECK),
-                    Column("Alert", "alertname", label=True),
-                    Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
-                    Column(
-                        "Since", ALERTS.since("check, alertname, severity", TIER), unit="dateTimeFromNow", width=150
-                    ),
-                ],
-                (9, 8),
-                no_value="No alert is firing",
-                sort=("Since", True),
+                [Column("Check", "check", label=True, link=ROW_CHECK)],
+                ALERTS.since("check, alertname, severity", TIER),
             ),
         ],
     )
@@ -207,7 +210,7 @@ def history() -> Row:
                 "The state of each check after thresholds and hysteresis. A gap is time in which nothing is known: "
                 "look at the exporter. Changes at the same time point to a common cause.",
                 [Query(selected("check:rounds_check_state:code"), "{{check}}")],
-                (24, 9),
+                WHOLE,
                 no_value="No state is known in this time: is the exporter up?",
                 texts=STATES,
                 link=ONE_CHECK,
@@ -222,7 +225,7 @@ def history() -> Row:
                     Query(threshold("degraded"), "degraded from", limit=DEGRADED),
                     Query(threshold("down"), "down from", limit=DOWN),
                 ],
-                (12, 9),
+                HALF,
                 no_value="No answer in this time",
                 unit="s",
                 log=True,
@@ -237,7 +240,7 @@ def history() -> Row:
                     Query(f'sum(max by (check) (rounds_check_state{{state="{state}",{SELECTED}}}))', state)
                     for state in ("up", "degraded", "down")
                 ],
-                (12, 9),
+                HALF,
                 no_value="No state is known in this time: is the exporter up?",
                 unit="none",
                 style="area",
@@ -284,7 +287,7 @@ def history() -> Row:
                         width=95,
                     ),
                 ],
-                (14, 11),
+                LONG_TWO_THIRDS,
                 no_value="Nothing is recorded yet: windows of days need ten minutes",
                 sort=("Budget left", False),
             ),
@@ -295,11 +298,11 @@ def history() -> Row:
                 f" 30 days. The dashed line is where ErrorBudgetBurnFast begins, {fast:g}: stop what causes the "
                 "failures, such as a rollout.",
                 [Query(selected("check:rounds_check_burn:rate1h"), "{{check}}")],
-                (10, 11),
+                LONG_THIRD,
                 no_value="Nothing is recorded yet",
                 unit="none",
                 decimals=0,
-                limits=((None, "transparent"), (fast, DOWN)),
+                limits=((None, INVISIBLE), (fast, DOWN)),
                 link=ONE_CHECK,
             ),
             grid(
@@ -314,7 +317,7 @@ def history() -> Row:
                     Column("Time down", seconds_down, unit="s", decimals=0, width=120),
                     Column("Mean", f"{seconds_down} / ({outages} > 0)", unit="s", decimals=0, width=85),
                 ],
-                (8, 9),
+                THIRD,
                 no_value="No state is known in this time",
                 sort=("Time down", True),
             ),
@@ -324,7 +327,7 @@ def history() -> Row:
                 "Failed probes per minute. connect, dns, tls: the network or the server process. http_status, body: "
                 "the service itself. timeout, slow: its load, or what it depends on.",
                 [Query(per_minute % SELECTED, "{{reason}}", step=PROBES_STEP)],
-                (8, 9),
+                THIRD,
                 no_value="No probe failed in this time",
                 unit="cpm",
                 style="bars",
@@ -339,23 +342,13 @@ def history() -> Row:
                     Query(f"{probed} - {failed}", "not down", step=PROBES_STEP),
                     Query(failed, "down", step=PROBES_STEP),
                 ],
-                (8, 9),
+                THIRD,
                 no_value="No probe in this time: is the exporter up?",
                 unit="cpm",
                 style="area",
                 colours={"not down": UP, "down": DOWN},
             ),
-            timeline(
-                209,
-                "Alerts",
-                "When alerts fired on each check: the gravest at each time. Marks in the graphs name them. Their end "
-                "includes the time for which Prometheus keeps them, so look at State for the length of an outage. A "
-                "check that alerts again and again needs other limits or a repair.",
-                [Query(ALERTS.gravest("check", SELECTED), "{{check}}")],
-                (24, 9),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(209, "check", "{{check}}", SELECTED),
         ],
     )
 
@@ -370,7 +363,6 @@ def detail() -> Row:
     bucket = f"rounds_check_duration_seconds_bucket{{{SELECTED}}}"
     expiry = selected("rounds_check_tls_expiry_timestamp_seconds")
     within = f"sum(increase(rounds_check_duration_seconds_count{{{SELECTED}}}[$__range]))"
-    certificate = ((None, DOWN), (limits.certificate_critical(), DEGRADED), (limits.certificate_warning(), UP))
     return Row(
         300,
         "Detail: $check",
@@ -393,7 +385,7 @@ def detail() -> Row:
                         "Failed in a row",
                         selected("rounds_check_consecutive_failures"),
                         unit="none",
-                        steps=((None, "text"), (1, DOWN)),
+                        steps=((None, PLAIN), (1, DOWN)),
                         width=120,
                     ),
                     Column("Status", selected("rounds_check_http_status_code"), unit="none", width=75),
@@ -406,7 +398,7 @@ def detail() -> Row:
                     Column("Kind", "kind", label=True, width=60),
                     Column("Target", "target", label=True),
                 ],
-                (24, 11),
+                LONG_WHOLE,
                 rows=f"group by (check, tier, kind, target) (rounds_check_info{{{SELECTED}}})",
                 no_value="No check is known: is the exporter up?",
                 sort=("State", True),
@@ -417,7 +409,7 @@ def detail() -> Row:
                 "Where the time goes. resolve: the name server. connect: the network, or a full accept queue. tls: the "
                 "handshake. processing: the service, until its first byte. transfer: a large or slow body.",
                 [Query(f"avg by (phase) (rounds_check_phase_seconds{{{SELECTED}}})", "{{phase}}")],
-                (12, 9),
+                HALF,
                 no_value="No phase was measured in this time",
                 unit="s",
                 style="area",
@@ -436,7 +428,7 @@ def detail() -> Row:
                     )
                     for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
                 ],
-                (12, 9),
+                HALF,
                 no_value="No answer in this time",
                 unit="s",
                 log=True,
@@ -454,7 +446,7 @@ def detail() -> Row:
                     )
                     for bound in BOUNDS
                 ],
-                (8, 9),
+                THIRD,
                 no_value="No answer in this time",
                 unit="percentunit",
                 maximum=1,
@@ -466,7 +458,7 @@ def detail() -> Row:
                 "The status of each check's last response: blue is an answer as asked for or a redirect, orange the "
                 "request's fault, red the service's. A gap is a probe without a response: see Failures by reason.",
                 [Query(selected("rounds_check_http_status_code"), "{{check}}")],
-                (16, 9),
+                TWO_THIRDS,
                 no_value="No HTTP response in this time",
                 texts={},
                 ranges=((100, 399, NEUTRAL), (400, 499, DEGRADED), (500, 599, DOWN)),
@@ -479,10 +471,10 @@ def detail() -> Row:
                 "one now, and find out why the automatic renewal did not.",
                 [
                     Column("Check", "check", label=True, link=ROW_CHECK),
-                    Column("Valid for", f"{expiry} - time()", unit="s", decimals=1, steps=certificate),
+                    Column("Valid for", f"{expiry} - time()", unit="s", decimals=1, steps=CERTIFICATE),
                     Column("Until", f"1000 * {expiry}", unit="dateTimeAsIso", width=180),
                 ],
-                (12, 9),
+                HALF,
                 no_value="None of these checks uses TLS",
                 sort=("Valid for", False),
             ),
@@ -492,7 +484,7 @@ def detail() -> Row:
                 "Failures since the last probe that did not fail. A steep line that does not break is an outage; teeth "
                 "are a service that comes and goes.",
                 [Query(selected("rounds_check_consecutive_failures"), "{{check}}")],
-                (12, 9),
+                HALF,
                 no_value="No probe in this time: is the exporter up?",
                 unit="none",
                 decimals=0,

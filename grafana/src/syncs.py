@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from grafana.src import collectors, limits
-from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src.alerts import CALLING, Alerts
 from grafana.src.collectors import Collectors
 from grafana.src.counters import risen, within
 from grafana.src.kit import (
     BARS,
+    CARD,
+    CARDS,
     DEGRADED,
     DOWN,
+    HALF,
     INSERTED,
     NEUTRAL,
     NO_DATA,
     PARTS,
-    SEVERITY_COLOURS,
+    PLAIN,
+    THIRD,
+    TWO_THIRDS,
     UNKNOWN,
     UP,
     WARNING,
+    WHOLE,
+    WIDE_CARD,
+    WIDE_NOTE,
     Column,
     Panel,
     Query,
@@ -56,7 +64,7 @@ ORGANISATION = "sync, organization"
 RUN = "sync, organization, operation"
 METRICS = Metrics("rounds_sync_")
 series, of, grown, rising = METRICS.series, METRICS.of, METRICS.grown, METRICS.rising
-ALERTS = Alerts("syncs")
+ALERTS = Alerts("syncs", "syncs")
 COLLECTORS = Collectors("syncs", "sync")
 COLLECTOR = COLLECTORS.matching("$sync")
 
@@ -278,7 +286,7 @@ def now() -> Row:
                 "Stale: a run does not end and says nothing. No data: expected, and no run of it is known. Who is in "
                 "two of the first three counts for both.",
                 [Query(count_of(word), word) for word in ("fails", "overdue", "stale", "works", NO_DATA)],
-                (9, 4),
+                CARDS,
                 no_value=NO_DATA,
                 link=ALL,
                 names=True,
@@ -294,13 +302,12 @@ def now() -> Row:
                     Query(f"max({age()}) unless on () {late}", "longest ago"),
                     Query(late, "overdue", colour=DEGRADED),
                 ],
-                (5, 4),
+                CARD,
                 no_value="No run has succeeded yet",
                 unit="s",
                 decimals=0,
                 link=ALL,
                 names=True,
-                text_sizes=(14, 28),
             ),
             stat_panel(
                 103,
@@ -308,25 +315,14 @@ def now() -> Row:
                 "Active: they have not ended. Stale: those of them that say nothing for longer than `stale_after`. "
                 "Orphaned: not ended, and given up after `orphaned_after`; `rounds syncs reap` closes them.",
                 [Query(f"sum({of(f'runs_{name}', SYNC, by=RUN)})", name) for name in ("active", "stale", "orphaned")],
-                (5, 4),
+                WIDE_CARD,
                 no_value=NO_DATA,
                 steps=from_one(NEUTRAL),
                 link=ALL,
                 names=True,
                 colours={"stale": DEGRADED, "orphaned": DEGRADED},
             ),
-            stat_panel(
-                104,
-                "Firing alerts",
-                "Alerts on syncs by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(SYNC, by=f"{RUN}, alertname"),
-                (5, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
-                link=ALL,
-                names=True,
-                colours=SEVERITY_COLOURS,
-            ),
+            ALERTS.card(104, SYNC, link=ALL, by=f"{RUN}, alertname"),
             bars(
                 105,
                 "Active runs",
@@ -335,7 +331,7 @@ def now() -> Row:
                 "the rest takes at this speed. The first half of the bar is for fetching, the second for storing. "
                 "Orange: it is stale.",
                 [progress(stale=True), progress(stale=False)],
-                (14, 9),
+                HALF,
                 no_value="No run is active",
                 unit="percentunit",
                 maximum=1,
@@ -343,26 +339,13 @@ def now() -> Row:
                 name="${__field.labels.run}",
                 link=ONE,
             ),
-            grid(
+            ALERTS.listed(
                 106,
-                "Firing alerts",
-                "Alerts on syncs, the latest first. Each has a page of its name among the runbooks, which says what to "
-                "do.",
                 [
                     Column("Organisation", "organization", label=True, link=ROW),
-                    Column("Severity", "severity", label=True, width=80, texts=SEVERITIES),
-                    Column("Alert", "alertname", label=True, width=155),
-                    Column("Operation", "operation", label=True, width=115),
-                    Column(
-                        "Since",
-                        ALERTS.since("organization, operation, alertname, severity", CALLING, SYNC),
-                        unit="dateTimeFromNow",
-                        width=120,
-                    ),
+                    Column("Operation", "operation", label=True),
                 ],
-                (10, 9),
-                no_value="No alert is firing",
-                sort=("Since", True),
+                ALERTS.since("organization, operation, alertname, severity", CALLING, SYNC),
             ),
             organisations(),
         ],
@@ -419,12 +402,12 @@ def organisations() -> Panel:
                     unit="locale",
                     decimals=0,
                     width=90,
-                    steps=((None, "text"), (1, WARNING)) if result == "failed" else (),
+                    steps=((None, PLAIN), (1, WARNING)) if result == "failed" else (),
                 )
                 for title, result in records.items()
             ),
         ],
-        (24, 12),
+        WHOLE,
         rows=f"group by ({RUN}) ({series('runs_active', *NAMED)})",
         no_value="No run is known: is the exporter up, and has the log any?",
         sort=("State", True),
@@ -455,7 +438,7 @@ def history() -> Row:
                 "What each organisation's operations did: running, or how the newest run had ended. Blue that does not "
                 "end is a run that hangs. A gap is time in which nothing is known: look at the exporter.",
                 [Query(over_time(), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (24, 9),
+                WHOLE,
                 no_value="No run is known in this time",
                 texts=RUNS,
                 link=ONE,
@@ -470,7 +453,7 @@ def history() -> Row:
                     Query(f"{good} / ({told} > 0)", "{{operation}}"),
                     Query(f"vector({limits.sync_ratio()})", "low", limit=DOWN),
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="percentunit",
                 decimals=0,
@@ -487,7 +470,7 @@ def history() -> Row:
                     Query(f"sum({rising('runs_total', *SELECTED, is_('state', state), by=f'{RUN}, state')})", state)
                     for state in ENDED
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="locale",
                 style="bars",
@@ -512,7 +495,7 @@ def history() -> Row:
                     *(Query(f"vector({seconds:g})", size, limit=UNKNOWN) for size, seconds in EXPECTED.items()),
                     Query(near, "too long", limit=DEGRADED),
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="s",
             ),
@@ -523,7 +506,7 @@ def history() -> Row:
                 "100 patients, up to 45 of one with under 500, up to two minutes of larger ones. Ochre and orange are "
                 "longer than that of any.",
                 [Query(expr, band) for band, expr in zip(BANDS, banded, strict=True)],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="locale",
                 style="bars",
@@ -545,7 +528,7 @@ def history() -> Row:
                     )
                     for name in ERROR_CLASSES
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="locale",
                 style="bars",
@@ -566,7 +549,7 @@ def history() -> Row:
                     )
                     for sign, result, word in (("", "succeeded", "stored"), ("-", "failed", "failed"))
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run with records has ended in this time",
                 unit="locale",
                 style="bars",
@@ -582,7 +565,7 @@ def history() -> Row:
                 "Patients that the newest successful run found. A step downwards is a run that saw a part only, as "
                 "when a page failed: what it did not see, it may have deleted.",
                 [Query(of("patients_found", *SELECTED, by=RUN), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (12, 8),
+                HALF,
                 no_value="No run has said what it found",
                 unit="locale",
                 style="steps",
@@ -600,7 +583,7 @@ def history() -> Row:
                         "{{organization}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has said what it deleted",
                 unit="locale",
                 style="bars",
@@ -609,16 +592,7 @@ def history() -> Row:
                 decimals=0,
                 link=ONE,
             ),
-            timeline(
-                210,
-                "Alerts",
-                "When alerts fired on each organisation, or on all of them together. Their end includes the time for "
-                "which Prometheus keeps them.",
-                [Query(ALERTS.gravest("organization, alertname", *SELECTED), "{{organization}} {{alertname}}")],
-                (24, 7),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(210, "organization, alertname", "{{organization}} {{alertname}}", *SELECTED),
         ],
     )
 
@@ -688,7 +662,7 @@ def detail() -> Row:
                         width=150,
                     ),
                 ],
-                (24, 7),
+                WHOLE,
                 rows=f"group by ({RUN}, step) ({series('run_step', *SELECTED)} == 1)",
                 no_value="No run is active",
                 sort=("Progress", True),
@@ -699,7 +673,7 @@ def detail() -> Row:
                 "Of the newest active run. A line that does not rise is a run that waits: for the interface, for the "
                 "database, or for ever.",
                 [Query(of("run_progress_ratio", *SELECTED, by=RUN), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (12, 9),
+                HALF,
                 no_value="No run was active in this time",
                 unit="percentunit",
                 decimals=0,
@@ -711,7 +685,7 @@ def detail() -> Row:
                 "Patients per second",
                 "While a run stores. Lower for all organisations: the database. Lower for one: its rows.",
                 [Query(speed(*SELECTED), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (12, 9),
+                HALF,
                 no_value="No run has stored anything in this time",
                 unit="none",
                 link=ONE,
@@ -731,7 +705,7 @@ def detail() -> Row:
                             grown("runs_total", "$__range", *SELECTED, is_("state", state), by=RUN),
                             unit="locale",
                             decimals=0,
-                            steps=((None, "text"), (1, colour)) if colour in {WARNING, DOWN, DEGRADED} else (),
+                            steps=((None, PLAIN), (1, colour)) if colour in {WARNING, DOWN, DEGRADED} else (),
                             width=90,
                         )
                         for state, colour in STATE_COLOURS.items()
@@ -739,7 +713,7 @@ def detail() -> Row:
                     ),
                     Column("Success", f"{brought} / ({every} > 0)", unit="percentunit", decimals=0, width=85),
                 ],
-                (24, 9),
+                WHOLE,
                 no_value="No run is known",
                 sort=("Failed", True),
             ),
@@ -761,7 +735,7 @@ def detail() -> Row:
                         for band, expr in zip(BANDS, spans, strict=True)
                     ),
                 ],
-                (14, 9),
+                TWO_THIRDS,
                 no_value="No run has ended in this time",
                 sort=("Operation", False),
             ),
@@ -781,7 +755,7 @@ def detail() -> Row:
                         width=85,
                     ),
                 ],
-                (10, 9),
+                THIRD,
                 rows=f"group by (sync, threshold) ({configured})",
                 no_value="No limit is known",
                 sort=("Limit", False),
@@ -810,7 +784,7 @@ def detail() -> Row:
                         "Part", of("last_deletion_ratio", *SELECTED, by=RUN), unit="percentunit", decimals=1, width=80
                     ),
                 ],
-                (24, 9),
+                WHOLE,
                 no_value="No run has said what it found",
                 sort=("Organisation", False),
             ),
@@ -820,7 +794,7 @@ def detail() -> Row:
                 "Stale: they say nothing for longer than `stale_after`. Orphaned: nor will they; the program was "
                 "killed, or an update of the row fails. `rounds syncs reap` closes them.",
                 [Query(f"sum({of(f'runs_{name}', *SELECTED, by=RUN)})", name) for name in ("stale", "orphaned")],
-                (8, 8),
+                THIRD,
                 no_value="Nothing is known of runs in this time",
                 unit="locale",
                 style="steps",
@@ -839,7 +813,7 @@ def detail() -> Row:
                     )
                     for reason in PROBLEMS
                 ],
-                (8, 8),
+                THIRD,
                 no_value="The log was not read in this time",
                 unit="locale",
                 style="bars",
@@ -856,7 +830,7 @@ def detail() -> Row:
                     Column("Sync", "sync", label=True, width=110),
                     Column("Problem", "problem", label=True),
                 ],
-                (8, 8),
+                THIRD,
                 rows=of("schema_problem", SYNC, by="sync, problem"),
                 no_value="It lacks nothing",
                 sort=("Sync", False),
@@ -867,7 +841,7 @@ def detail() -> Row:
                 "Whether the exporter reads each log. While it fails or is overdue, what is shown here is old or "
                 "missing; `rounds status` says why.",
                 [Query(COLLECTORS.state(COLLECTOR, limits.collector_stale()), "{{sync}}")],
-                (8, 7),
+                THIRD,
                 no_value="No look at a log is known in this time: is the exporter up?",
                 texts=collectors.STATES,
                 link=READING,
@@ -883,7 +857,7 @@ def detail() -> Row:
                         "{{sync}}",
                     )
                 ],
-                (8, 7),
+                THIRD,
                 no_value="No look at a log is known in this time: is the exporter up?",
                 unit="s",
                 points=BARS,
@@ -901,7 +875,7 @@ def detail() -> Row:
                     )
                     for reason in FAILURE_REASONS
                 ],
-                (8, 7),
+                THIRD,
                 no_value="No look at a log is known in this time: is the exporter up?",
                 unit="locale",
                 style="bars",
@@ -919,13 +893,13 @@ def detail() -> Row:
                     Query(f"sum({of('organizations', SYNC, is_('labelled', value), by='sync')})", word)
                     for value, word in (("yes", "of their own"), ("no", "in _other"))
                 ],
-                (8, 4),
+                CARDS,
                 no_value=NO_DATA,
                 steps=from_one(NEUTRAL),
                 link=ALL,
                 names=True,
             ),
-            note(315, "Which runs", "Where single runs are.", WHICH_RUNS, (16, 4)),
+            note(315, "Which runs", "Where single runs are.", WHICH_RUNS, WIDE_NOTE),
         ],
     )
 

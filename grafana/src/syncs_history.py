@@ -10,9 +10,12 @@ from collections.abc import Iterable
 
 from grafana.src.kit import (
     DATABASES,
+    LONG_WHOLE,
     NEUTRAL,
+    PLAIN,
     SYNCS_UID,
     WARNING,
+    WHOLE,
     Column,
     Panel,
     Row,
@@ -144,7 +147,7 @@ BEGAN = Column("Began", "began", unit="dateTimeAsIso", width=170)
 
 def count(title: str, source: str, *, warn: str | None = None) -> Column:
     """A column of whole numbers, coloured from one on where they warn."""
-    steps = ((None, "text"), (1, warn)) if warn else ()
+    steps = ((None, PLAIN), (1, warn)) if warn else ()
     return Column(title, source, unit="locale", decimals=0, width=95, steps=steps)
 
 
@@ -152,8 +155,10 @@ def panels(kind: str) -> list[Row]:
     """Now and before."""
     source = sql_source(kind, SYNCS_UID)
 
-    def listed(number: int, title: str, text: str, columns: list[Column], *, rows: int, sql: str, none: str) -> Panel:
-        return sql_grid(number, title, text, columns, (24, rows), source=source, sql=sql, no_value=none)
+    def listed(
+        number: int, title: str, text: str, columns: list[Column], size: tuple[int, int], *, sql: str, none: str
+    ) -> Panel:
+        return sql_grid(number, title, text, columns, size, source=source, sql=sql, no_value=none)
 
     now = listed(
         101,
@@ -161,7 +166,7 @@ def panels(kind: str) -> list[Row]:
         "Runs that have not ended, the latest 100 of all times. One that began long ago was left by a program that is "
         "gone: `rounds syncs reap` closes it.",
         [BEGAN, ORGANISATION, OPERATION, count("Processed", "processed"), count("Stored", "stored")],
-        rows=7,
+        WHOLE,
         sql=active(kind),
         none="No run is active",
     )
@@ -180,7 +185,7 @@ def panels(kind: str) -> list[Row]:
             count("Stored", "stored"),
             count("Failed", "failed", warn=WARNING),
         ],
-        rows=14,
+        LONG_WHOLE,
         sql=runs(kind),
         none="No run began in this time",
     )
@@ -202,12 +207,12 @@ def panels(kind: str) -> list[Row]:
             Column("Longest", "longest", unit="s", decimals=0, width=90),
             Column("Latest", "latest", unit="dateTimeAsIso", width=170),
         ],
-        rows=9,
+        WHOLE,
         sql=totals(kind),
         none="No run began in this time",
     )
-    reading = note(203, "How to read this", "What stands here, and what does not.", HOW_TO_READ, (24, 6))
-    return [Row(100, "Now", [now]), Row(200, "History", [latest, sums, reading])]
+    reading = note(203, "How to read this", "What stands here, and what does not.", HOW_TO_READ, WHOLE)
+    return [Row(100, "Now", [now]), Row(200, "History", [latest]), Row(300, "Detail", [sums, reading])]
 
 
 def dashboard(kind: str) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from grafana.src import limits
-from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src.alerts import CALLING, Alerts
 from grafana.src.collectors import INTERVAL, STATES, Collectors
 from grafana.src.counters import risen, within
 from grafana.src.kit import (
     BARS,
+    CARD,
+    CARDS,
     DEGRADED,
     DOWN,
+    HALF,
     INSERTED,
     NEUTRAL,
     NO_DATA,
     PARTS,
-    SEVERITY_COLOURS,
+    PLAIN,
     WARNING,
+    WHOLE,
+    WIDE_CARD,
     Column,
     Mark,
     Query,
@@ -45,7 +50,7 @@ SELECTED_COLLECTOR = COLLECTORS.matching("$table")
 #: Rows come, go and change without being good or bad; only of a loss there is a warning.
 CHANGE_COLOURS = {"inserted": INSERTED, "modified": PARTS[1], "deleted": WARNING}
 CHANGE_WORDS: Texts = {change: (change, colour) for change, colour in CHANGE_COLOURS.items()}
-ALERTS = Alerts("tables")
+ALERTS = Alerts("tables", "tables")
 #: Why a table was recorded anew, where the label's value does not say it by itself.
 REASON_WORDS = {"table": "other table"}
 
@@ -92,7 +97,7 @@ def now() -> Row:
                 "succeeded, but so long ago that TableCheckOverdue fires, and what is shown is old. No data: watched "
                 "within the last hour, but without a check to show, as before the first or without the exporter.",
                 [Query(count_of(state), state) for state in ("fails", "overdue", "works", NO_DATA)],
-                (8, 4),
+                CARDS,
                 no_value=NO_DATA,
                 link=EXPORTER,
                 names=True,
@@ -104,7 +109,7 @@ def now() -> Row:
                 "Rows of all tables that checks found inserted, modified and deleted. Exact; a row that changed twice "
                 "between two checks counts once.",
                 [Query(f"sum({changed(change, '1d')})", change) for change in CHANGE_COLOURS],
-                (6, 4),
+                WIDE_CARD,
                 no_value=NO_DATA,
                 unit="locale",
                 decimals=0,
@@ -119,55 +124,30 @@ def now() -> Row:
                 "Checks that needed no scan, because the database said that nothing was committed since the one "
                 "before. With a warehouse each is one that was not woken up for it.",
                 [Query(f"sum(max by (table) ({spared}))")],
-                (4, 4),
+                CARD,
                 no_value=NO_DATA,
                 unit="locale",
                 decimals=0,
                 link=ALL_TABLES,
             ),
-            stat_panel(
-                107,
-                "Firing alerts",
-                "Alerts on tables by severity. Critical: act now. Error: today. Warning: have a look. What is only "
-                "told, such as inserted rows, is not counted.",
-                # One for each table and alert: every check that found changes is an alert of its own.
-                ALERTS.counts(by="table, alertname"),
-                (6, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
-                link=ALL_TABLES,
-                names=True,
-                colours=SEVERITY_COLOURS,
-            ),
+            # One for each table and alert: every check that found changes is an alert of its own.
+            ALERTS.card(107, link=ALL_TABLES, by="table, alertname"),
             stat_panel(
                 108,
                 "Rows",
                 "Rows of each table at its last scan. Click one to see only its history and detail.",
                 [Query(f"sort_desc({of_table('rounds_table_rows')})", "{{table}}")],
-                (15, 6),
+                HALF,
                 no_value="No table was scanned yet",
                 unit="locale",
                 decimals=0,
                 link=ONE_TABLE,
                 names=True,
-                text_sizes=(18, 40),
             ),
-            grid(
+            ALERTS.listed(
                 109,
-                "Firing alerts",
-                "Alerts on tables that call for somebody. Each has a page of its name among the runbooks, which says "
-                "what to do. What is only told, such as inserted rows, stands under Tables.",
-                [
-                    Column("Table", "table", label=True, link=ROW_TABLE),
-                    Column("Alert", "alertname", label=True),
-                    Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
-                    Column(
-                        "Since", ALERTS.since("table, alertname, severity", CALLING), unit="dateTimeFromNow", width=150
-                    ),
-                ],
-                (9, 6),
-                no_value="No alert is firing",
-                sort=("Since", True),
+                [Column("Table", "table", label=True, link=ROW_TABLE)],
+                ALERTS.since("table, alertname, severity", CALLING),
             ),
             grid(
                 110,
@@ -185,7 +165,7 @@ def now() -> Row:
                             changed(change, "1d"),
                             unit="locale",
                             decimals=0,
-                            steps=((None, "text"), (1, colour)),
+                            steps=((None, PLAIN), (1, colour)),
                             width=120,
                         )
                         for change, colour in CHANGE_COLOURS.items()
@@ -202,7 +182,7 @@ def now() -> Row:
                     Column("Every", interval(EVERY_COLLECTOR), unit="s", width=80),
                     Column("Took", duration(EVERY_COLLECTOR), unit="s", decimals=2, width=90),
                 ],
-                (24, 7),
+                WHOLE,
                 no_value="No table is watched: is the exporter up, and has it tables?",
                 sort=("Checking", True),
             ),
@@ -248,7 +228,7 @@ def history() -> Row:
                     "Rows at each scan. Marks are checks that found changes: blue-green inserted, violet modified, "
                     "ochre deleted rows; the switches at the top hide them. The axis does not begin at 0.",
                     [Query(of_table("rounds_table_rows", SELECTED), "{{table}}")],
-                    (24, 8),
+                    WHOLE,
                     no_value="The table was not scanned in this time",
                     unit="locale",
                     style="steps",
@@ -272,7 +252,7 @@ def history() -> Row:
                     )
                     for change, sign in (("inserted", ""), ("modified", ""), ("deleted", "-"))
                 ],
-                (24, 9),
+                WHOLE,
                 no_value="No check in this time",
                 unit="locale",
                 style="bars",
@@ -288,7 +268,7 @@ def history() -> Row:
                 "Whether each table was checked as it should be. A gap is time in which nothing is known: look at the "
                 "exporter. Tables of one source that fail at once point to the source.",
                 [Query(COLLECTORS.state(SELECTED_COLLECTOR, limits.table_overdue()), "{{table}}")],
-                (12, 8),
+                HALF,
                 no_value="No check is known in this time: is the exporter up?",
                 texts=STATES,
                 link=ONE_TABLE,
@@ -304,7 +284,7 @@ def history() -> Row:
                     Query(f"sum({risen(scans % ('scanned', SELECTED), 'table')})", "scan"),
                     Query(f"sum({risen(failures, 'collector, reason')})", "failed"),
                 ],
-                (12, 8),
+                HALF,
                 no_value="No check in this time",
                 unit="locale",
                 style="bars",
@@ -325,7 +305,7 @@ def history() -> Row:
                             changed(change, "$__range", SELECTED),
                             unit="locale",
                             decimals=0,
-                            steps=((None, "text"), (1, colour)),
+                            steps=((None, PLAIN), (1, colour)),
                             width=120,
                         )
                         for change, colour in CHANGE_COLOURS.items()
@@ -338,7 +318,7 @@ def history() -> Row:
                         width=120,
                     ),
                 ],
-                (12, 7),
+                HALF,
                 no_value="No check in this time",
                 sort=("Table", False),
             ),
@@ -357,7 +337,7 @@ def history() -> Row:
                         failed,
                         unit="locale",
                         decimals=0,
-                        steps=((None, "text"), (1, DOWN)),
+                        steps=((None, PLAIN), (1, DOWN)),
                         width=90,
                     ),
                     Column(
@@ -367,20 +347,11 @@ def history() -> Row:
                         width=120,
                     ),
                 ],
-                (12, 7),
+                HALF,
                 no_value="No check in this time",
                 sort=("Table", False),
             ),
-            timeline(
-                207,
-                "Alerts",
-                "When alerts fired on each table, and when changes were told: the gravest at each time. Their end "
-                "includes the time for which Prometheus keeps them.",
-                [Query(ALERTS.gravest("table", SELECTED), "{{table}}")],
-                (24, 6),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(207, "table", "{{table}}", SELECTED),
         ],
     )
 
@@ -437,7 +408,7 @@ def detail() -> Row:
                             of_table("rounds_table_rebaselines_total", SELECTED, f'reason="{reason}"'),
                             unit="locale",
                             decimals=0,
-                            steps=((None, "text"), (1, DEGRADED)),
+                            steps=((None, PLAIN), (1, DEGRADED)),
                             width=140 if reason in REASON_WORDS else 115,
                         )
                         for reason in REASONS
@@ -447,7 +418,7 @@ def detail() -> Row:
                         of_table("rounds_table_schema_changes_total", SELECTED),
                         unit="locale",
                         decimals=0,
-                        steps=((None, "text"), (1, DEGRADED)),
+                        steps=((None, PLAIN), (1, DEGRADED)),
                         width=130,
                     ),
                     Column(
@@ -457,7 +428,7 @@ def detail() -> Row:
                         width=115,
                     ),
                 ],
-                (24, 6),
+                WHOLE,
                 no_value="No table is known: is the exporter up?",
                 sort=("Table", False),
             ),
@@ -473,18 +444,18 @@ def detail() -> Row:
                     Column("Rows then", last_rows, unit="locale", decimals=0, width=110),
                     Column("In all", total, unit="locale", decimals=0, width=110),
                 ],
-                (12, 10),
+                HALF,
                 no_value="No table is known: is the exporter up?",
                 sort=("When", True),
             ),
-            note(308, "Which rows changed", "How to see single changes, and their keys.", WHICH_ROWS, (12, 10)),
+            note(308, "Which rows changed", "How to see single changes, and their keys.", WHICH_ROWS, HALF),
             graph(
                 303,
                 "Duration of checks",
                 "How long the longest check of each table took. Low where no scan was needed. A slow rise is a growing "
                 "table; a jump is a busy source, or many changes.",
                 [Query(longest, "{{table}}")],
-                (12, 8),
+                HALF,
                 no_value="No check in this time",
                 unit="s",
                 points=BARS,
@@ -497,7 +468,7 @@ def detail() -> Row:
                 "connect, timeout: network, load or a suspended warehouse. auth: an expired secret; log-ins are tried "
                 "less and less often, lest the account be locked. query: a missing grant, table or column.",
                 [Query(f"sum({risen(failures % reason, 'collector')})", reason) for reason in FAILURE_REASONS],
-                (12, 8),
+                HALF,
                 no_value="No check in this time",
                 unit="locale",
                 style="bars",
@@ -517,7 +488,7 @@ def detail() -> Row:
                         "{{table}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No check in this time",
                 unit="short",
                 style="bars",
@@ -531,7 +502,7 @@ def detail() -> Row:
                 "By how much the largest integer key grew in the time shown. Where keys are given in order, it counts "
                 "rows that were ever inserted, those too that were deleted again between two checks.",
                 [Query(of_window(f"{key} - min_over_time({key}[$__range] @ end())"), "{{table}}")],
-                (12, 8),
+                HALF,
                 no_value="No selected table has one integer key, or `key_max` is off",
                 unit="locale",
                 style="steps",
