@@ -53,6 +53,11 @@ LAST_SUCCESS = Metric(
 SAMPLES = Metric(
     "rounds_collector_samples", "gauge", "Time series that the collector exports; stale ones are dropped.", _COLLECTOR
 )
+MAX_SERIES = Metric(
+    "rounds_collector_max_series",
+    "gauge",
+    "Configured max_series: a run that finds more time series fails.",
+)
 RUNS = Metric("rounds_collector_runs_total", "counter", "Runs that ended.", _COLLECTOR)
 SKIPPED = Metric(
     "rounds_collector_skipped_total",
@@ -89,6 +94,7 @@ _OWN = (
     LAST_RUN,
     LAST_SUCCESS,
     SAMPLES,
+    MAX_SERIES,
     RUNS,
     SKIPPED,
     FAILURES,
@@ -141,6 +147,7 @@ class SelfMetrics:
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
             RELOAD_TIME.family([((), self.reload_time)]),
             *self.of_collectors(jobs),
+            MAX_SERIES.family([((), self._exposition.max_series)]),
             *self._of_sources(),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),

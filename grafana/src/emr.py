@@ -226,7 +226,7 @@ def now() -> Row:
                     Column("Application", "app", label=True, link=ROW, width=120),
                     Column("About", "subject", label=True),
                 ],
-                ALERTS.since_about("app, alertname, severity", SUBJECTS, CALLING, APP),
+                alerting(),
             ),
             applications(),
             bars(
@@ -247,6 +247,11 @@ def now() -> Row:
             ),
         ],
     )
+
+
+def alerting() -> str:
+    """When each firing alert began, told by what it is about."""
+    return ALERTS.since_about("app, alertname, severity", SUBJECTS, CALLING, APP)
 
 
 def applications() -> Panel:
