@@ -101,13 +101,13 @@ def delivery() -> list[Panel]:
         graph(
             314,
             "Duration of rules",
-            "How long Prometheus took for each group of rules. Dashed: the shortest time until they are due again. "
-            "Where a group comes near that, rules are left out.",
+            "How long Prometheus took for the slowest rules of each file. Dashed: the time until they are due "
+            "again. Rules that come near that are left out now and then.",
             [
                 Query(
-                    "max by (file, group) (label_replace(label_replace(prometheus_rule_group_last_duration_seconds, "
-                    '"group", "$1", "rule_group", ".*;(.+)"), "file", "$1", "rule_group", ".*/([^/]+)[.]yml;.+"))',
-                    "{{file}} {{group}}",
+                    "max by (file) (label_replace(prometheus_rule_group_last_duration_seconds, "
+                    '"file", "$1", "rule_group", ".*/([^/]+)[.]yml;.+"))',
+                    "{{file}}",
                 ),
                 Query("min(prometheus_rule_group_interval_seconds)", "due again", limit=DOWN),
             ],
@@ -186,7 +186,6 @@ def process() -> list[Panel]:
             THIRD,
             no_value=NO_EXPORTER,
             unit="percentunit",
-            decimals=0,
             colour=NEUTRAL,
         ),
         graph(
