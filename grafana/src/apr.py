@@ -17,6 +17,8 @@ from grafana.src.kit import (
     INSERTED,
     NEUTRAL,
     NO_DATA,
+    NONE,
+    NOT_CONFIGURED,
     NOTE,
     PARTS,
     PLAIN,
@@ -77,15 +79,20 @@ STATUS_WORDS = {
 STATUS_COLOURS = dict(
     zip(
         STATUSES,
-        (PARTS[8], PARTS[2], PARTS[0], PARTS[6], PARTS[1], PARTS[4], PARTS[7], PARTS[5], PARTS[3]),
+        (PARTS[8], PARTS[2], PARTS[0], PARTS[6], PARTS[1], PARTS[4], PARTS[7], PARTS[5], UNKNOWN),
         strict=True,
     )
 )
 STATUS_LOOKS = {STATUS_WORDS[status]: colour for status, colour in STATUS_COLOURS.items()}
 TYPE_COLOURS = dict(zip(VALIDATION_TYPES, (PARTS[0], PARTS[1], PARTS[4], PARTS[6]), strict=True))
 #: Titles of a run. What is invalid is the work that is left.
-RESULT_COLOURS = {"valid": PARTS[0], "invalid": WARNING, "queried": PARTS[8], "stored": PARTS[7]}
-SOURCE_COLOURS = dict(zip(SOURCES, (PARTS[0], PARTS[1], PARTS[8], PARTS[4], PARTS[5], PARTS[3]), strict=True))
+RESULT_COLOURS = {"valid": PARTS[0], "invalid": WARNING, "queried": PARTS[8]}
+SOURCE_WORDS = dict(
+    zip(SOURCES, ("pipeline", "bot", "first record", "resolved by itself", "monitor", "somebody else"), strict=True)
+)
+SOURCE_COLOURS = dict(
+    zip(SOURCE_WORDS.values(), (PARTS[0], PARTS[1], PARTS[8], PARTS[4], PARTS[5], PARTS[3]), strict=True)
+)
 RUN_WORDS = {
     "succeeded": ('run_mode="PRODUCTION",outcome="succeeded"', UP),
     "failed": ('run_mode="PRODUCTION",outcome="failed"', DOWN),
@@ -177,31 +184,31 @@ def now() -> Row:
             state_card(
                 101,
                 "Pipeline",
-                "Whether the pipeline runs as it should. Fails: the last production run logged an error. Overdue: on "
-                "working days there was none for longer than `run_every`; look at the program's log, since a run that "
-                "fails early may leave no row.",
+                "Whether the program that works through the proposals runs as it should. Fails: its last run logged "
+                "an error. Overdue: it should have run again (`run_every`); look at its log, since a run that fails "
+                "early may leave no trace here.",
                 pipeline(),
             ),
             state_card(
                 102,
                 "Reading",
-                "Whether the exporter reads the tables. While it fails or is overdue, what is shown here is old or "
-                "missing; `rounds status` says why.",
+                "Whether Rounds can read the pipeline's database. While it fails or is overdue, what is shown here "
+                "is old or missing; `rounds status` says why.",
                 reading(),
                 link=READING,
             ),
             state_card(
                 103,
                 "Daily summary",
-                "Whether the summary of the current date was written after the last production run. Overdue: it is "
-                "older, and whoever reads it reads what was.",
+                "Whether the summary of the current date was written after the last run. Overdue: it is older, and "
+                "whoever reads it reads what was.",
                 summary(),
             ),
             stat_panel(
                 104,
                 "Business date",
-                "The latest date in the tables, which all figures of the current date are of. At the weekend it is "
-                "Friday, and before the first run of a morning the day before.",
+                "The date that the figures of the current date are of: the latest one in the database. At the "
+                "weekend that is Friday, and in the morning the day before, until the first run.",
                 # At noon, so that a browser in another zone shows the same day.
                 [Query(f"1000 * ({of('business_date_timestamp_seconds')} + 43200)")],
                 SMALL_CARD,
@@ -212,27 +219,27 @@ def now() -> Row:
             count_card(
                 111,
                 "Stuck",
-                "Proposals that keep a status which is not final for longer than `stuck_after`, 48 hours by default. "
-                "Which status it is stands under Detail.",
+                "How many proposals have waited in one status for too long, 48 hours unless `stuck_after` says "
+                "otherwise. Where they wait stands under Detail.",
                 f"sum({of('proposals_stuck', by='status')})",
                 colour=DEGRADED,
-                no_value="not known yet",
+                no_value=NO_DATA,
             ),
             count_card(
                 112,
                 "Unconfirmed",
-                "Proposals that the bot has processed and nobody confirmed. Those that are older than "
-                "`unconfirmed_after` are told by an alert.",
+                "How many proposals the bot, the program that fills in the browser, has processed and nobody has "
+                "confirmed. If it takes too long (`unconfirmed_after`), an alert fires.",
                 of("proposals_unconfirmed"),
                 colour=WARNING,
-                no_value="no bot",
+                no_value=NOT_CONFIGURED,
             ),
             ALERTS.card(105, link=ALL_TYPES),
             stat_panel(
                 106,
                 "Proposals",
-                "Proposals of the current date: without, and with an open invalid record. One that the pipeline stored "
-                "as valid although a record of it is open counts as invalid.",
+                "How many proposals of the current date have everything, and how many have an open invalid record: "
+                "something that is missing or wrong, and that somebody must put right.",
                 [Query(of(f"proposals_{name}"), name) for name in ("valid", "invalid")],
                 CARDS,
                 no_value=NO_DATA,
@@ -246,7 +253,7 @@ def now() -> Row:
             stat_panel(
                 107,
                 "Value",
-                "Approved value, and value of the titles, of the valid records of the current date.",
+                "What was approved, and what the titles are worth, of the valid records of the current date, in reais.",
                 [Query(of("approved_value_brl"), "approved"), Query(of("title_value_brl"), "titles")],
                 CARDS,
                 no_value=NO_DATA,
@@ -258,14 +265,14 @@ def now() -> Row:
             stat_panel(
                 108,
                 "Last run",
-                "Titles that the last production run found valid and invalid, and proposals that it stored. Titles and "
-                "proposals are not to be put into one ratio.",
+                "How many titles the last run found valid and invalid, and how many proposals it stored. A proposal "
+                "has several titles, so that these do not add up.",
                 [
                     Query(of("last_run_records", is_("result", result)), word)
                     for result, word in (("valid", "valid titles"), ("invalid", "invalid titles"), ("stored", "stored"))
                 ],
                 CARDS,
-                no_value="No run was logged",
+                no_value=NO_DATA,
                 unit="locale",
                 decimals=0,
                 steps=from_one(NEUTRAL),
@@ -276,8 +283,8 @@ def now() -> Row:
             pie(
                 109,
                 "Status overview",
-                "Proposals of the current date by status, that of the row that was changed last. Other: a status that "
-                "fits none of these, or none at all.",
+                "How far the proposals of the current date have come, in the words of the pipeline. Other: a status "
+                "that fits none of these, or none at all.",
                 [Query(of("proposals", is_("status", status)), STATUS_WORDS[status]) for status in STATUSES],
                 THIRD,
                 no_value="No proposal of the current date",
@@ -286,19 +293,19 @@ def now() -> Row:
             bars(
                 110,
                 "Invalid records by type",
-                "Invalid records that are open now, of all dates.",
+                "How many invalid records of each type are open now, of all dates: the work that is left to do.",
                 [Query(f"sort_desc({calm})", "{{validation_type}}")],
                 THIRD,
-                no_value="Nothing is known of invalid records",
+                no_value="No data: are the tables there?",
                 unit="locale",
                 decimals=0,
                 steps=((None, UNKNOWN), (0, WARNING)),
             ),
             stat_panel(
                 113,
-                f"Average resolution time, {LONG[0]} days",
-                "Time from the detection of an invalid record to its resolution, of those that were resolved in the "
-                "last seven days. Records that are still open are not in it: look at the oldest open one, too.",
+                f"Average time to resolve, {LONG[0]} days",
+                "How long it took from finding an invalid record to putting it right, of those put right in the "
+                "last seven days. What is still open is not in it: look at the oldest open one, too.",
                 [
                     Query(
                         average("invalid_record_resolution_seconds", LONG, by="validation_type"),
@@ -306,7 +313,7 @@ def now() -> Row:
                     )
                 ],
                 THIRD,
-                no_value="Nothing was resolved",
+                no_value=NONE,
                 unit="s",
                 decimals=1,
                 link=ONE_TYPE,
@@ -316,8 +323,8 @@ def now() -> Row:
             grid(
                 116,
                 "Invalid records",
-                "Each type: what is open and since when, what the last 24 hours brought, and what flaps. Flapping: the "
-                "same proposal had such a record resolved twice or more on the current date.",
+                "Each type: what is open and since when, and what the last 24 hours brought. Flapping: proposals "
+                "that became invalid again after they were put right, on the current date.",
                 [
                     Column("Type", "validation_type", label=True, link=ROW_TYPE),
                     Column("Open", calm, unit="locale", decimals=0, width=70),
@@ -350,7 +357,7 @@ def now() -> Row:
                     ),
                 ],
                 HALF,
-                no_value="Nothing is known of invalid records",
+                no_value="No data: are the tables there?",
                 sort=("Open", True),
             ),
         ],
@@ -366,8 +373,8 @@ def history() -> Row:
             graph(
                 201,
                 "Processing trend",
-                "Titles that production runs found valid and invalid. A bar stands for the time since the one before "
-                "it; its numbers are exact. A growing part of invalid ones is a change at a client or in a rule.",
+                "How many titles runs found valid and invalid. A bar stands for the time since the one before it; its "
+                "numbers are exact. If the invalid ones become more, something changed at a client or in a rule.",
                 [
                     Query(f"sum({rising('records_processed_total', is_('result', result), by='result')})", result)
                     for result in ("valid", "invalid")
@@ -384,11 +391,11 @@ def history() -> Row:
             graph(
                 202,
                 "Proposals by status",
-                "Proposals of the date that was current then. It falls to the first proposals of the day with each "
-                "new date.",
+                "How far the proposals of the date that was current then had come. It falls with each new date, which "
+                "begins with its first proposals.",
                 [Query(of("proposals", is_("status", status)), STATUS_WORDS[status]) for status in STATUSES],
                 HALF,
-                no_value="No proposal is known in this time",
+                no_value="No proposal in this time",
                 unit="locale",
                 style="area",
                 colours=STATUS_LOOKS,
@@ -396,9 +403,9 @@ def history() -> Row:
             ),
             graph(
                 203,
-                "Alert volume",
-                "Alerts on invalid titles of the selected types, as the pipeline logged them. It logs the number of "
-                "titles, also where a message was skipped or failed: what really arrived is not known.",
+                "Messages of the pipeline",
+                "How many invalid titles the pipeline itself says it told somebody of. It writes that down also "
+                "where a message failed: what really arrived is not known.",
                 [Query(rising("alerts_sent_total", TYPE, by="validation_type"), "{{validation_type}}")],
                 HALF,
                 no_value="No run in this time",
@@ -413,11 +420,11 @@ def history() -> Row:
             graph(
                 204,
                 "Open invalid records",
-                "Of the selected types, of all dates. A level that only rises is work that nobody does; the pipeline "
-                "resolves records of the current date alone.",
+                "How many invalid records were open, of all dates. A level that only rises is work that nobody "
+                "does; the pipeline closes records of the current date alone.",
                 [Query(of("invalid_records", TYPE, by="validation_type"), "{{validation_type}}")],
                 HALF,
-                no_value="Nothing is known of invalid records in this time",
+                no_value="No data: was the database read in this time?",
                 unit="locale",
                 style="area",
                 colours=TYPE_COLOURS,
@@ -427,13 +434,14 @@ def history() -> Row:
             graph(
                 205,
                 "Detected and resolved",
-                "Invalid records of the selected types that were detected, upwards, and resolved, downwards.",
+                "How many invalid records were found, upwards, and put right, downwards. More up than down for "
+                "days: the work grows.",
                 [
                     Query(f"sum({rising('invalid_records_detected_total', TYPE, by='validation_type')})", "detected"),
                     Query(f"-sum({rising('invalid_records_resolved_total', TYPE, by='validation_type')})", "resolved"),
                 ],
                 HALF,
-                no_value="Nothing is known of invalid records in this time",
+                no_value="No data: was the database read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -444,8 +452,9 @@ def history() -> Row:
             ),
             graph(
                 206,
-                "Average resolution time",
-                "Of the records that were resolved in the 24 hours before. No line: none was.",
+                "Average time to resolve",
+                "How long it took to put invalid records right, of those of the 24 hours before. A gap: there was "
+                "none.",
                 [
                     Query(
                         average("invalid_record_resolution_seconds", "1d", TYPE, by="validation_type"),
@@ -461,16 +470,16 @@ def history() -> Row:
             ),
             graph(
                 207,
-                "Execution performance",
-                "Duration of the last production run, and the average of the 24 hours before, against the limit from "
-                "which a run is slow. The log has whole seconds.",
+                "Duration of runs of the pipeline",
+                "How long the last run took, and runs of the 24 hours before on average. Above the dashed line a "
+                "run is slow: a busy database, or far more proposals.",
                 [
                     Query(of("last_run_duration_seconds"), "last run"),
                     Query(average("run_duration_seconds", "1d"), "average, 24 h"),
                     Query(limit("slow_run_after"), "slow", limit=DEGRADED),
                 ],
                 HALF,
-                no_value="No run is known in this time",
+                no_value="No run in this time",
                 unit="s",
                 style="steps",
                 log=True,
@@ -479,14 +488,14 @@ def history() -> Row:
             graph(
                 208,
                 "Runs",
-                "Runs that were logged: production ones by outcome, and dry runs. A run that fails early may leave no "
-                "row: a gap on a working day is as telling as a red bar.",
+                "How many runs succeeded and failed; dry runs are only for trying. A run that fails early may leave "
+                "no trace: a gap on a working day tells as much as a red bar.",
                 [
                     Query(f"sum({rising('runs_total', matchers, by='run_mode, outcome')})", word)
                     for word, (matchers, _) in RUN_WORDS.items()
                 ],
                 HALF,
-                no_value="No run is known in this time",
+                no_value="No run in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -497,7 +506,7 @@ def history() -> Row:
             graph(
                 209,
                 "Status changes",
-                "Proposals that went into each status. Rows in which only values changed are not counted.",
+                "How many proposals moved on into each status. Changes of values alone are not counted.",
                 [
                     Query(
                         f"sum({rising('status_changes_total', is_('new_status', status), by='source, new_status')})",
@@ -506,7 +515,7 @@ def history() -> Row:
                     for status in STATUSES
                 ],
                 HALF,
-                no_value="No status change is known in this time",
+                no_value="No status change in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -517,16 +526,16 @@ def history() -> Row:
             graph(
                 210,
                 "Status changes by source",
-                "Who changed them. BOT is the browser bot, SYSTEM the pipeline, BACKFILL a first record for what was "
-                "there before.",
+                "Who moved proposals on. Bot: the program that fills in the browser. Pipeline: its own rules. First "
+                "record: what was there before it began to count.",
                 [
                     Query(
-                        f"sum({rising('status_changes_total', is_('source', source), by='source, new_status')})", source
+                        f"sum({rising('status_changes_total', is_('source', source), by='source, new_status')})", word
                     )
-                    for source in SOURCES
+                    for source, word in SOURCE_WORDS.items()
                 ],
                 HALF,
-                no_value="No status change is known in this time",
+                no_value="No status change in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -537,14 +546,14 @@ def history() -> Row:
             graph(
                 211,
                 "Bot activity",
-                "Status changes by the bot in the 24 hours before, and what it processed and nobody has confirmed. "
-                "The second rising while the first does not is a bot that works in vain.",
+                "How many proposals the bot moved on in the 24 hours before, and how many of its proposals nobody has "
+                "confirmed. If only the second rises, the bot works in vain.",
                 [
                     Query(grown("status_changes_total", "1d", 'source="BOT"'), "changes, 24 h"),
                     Query(of("proposals_unconfirmed"), "unconfirmed"),
                 ],
                 THIRD,
-                no_value="Nothing is known of the bot in this time",
+                no_value="Not configured: the database knows no bot",
                 unit="locale",
                 style="steps",
                 soft_maximum=1,
@@ -554,10 +563,10 @@ def history() -> Row:
             graph(
                 212,
                 "Stuck proposals",
-                "By the status in which they are stuck.",
+                "How many proposals waited too long, by the status in which they waited.",
                 [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in UNFINISHED],
                 THIRD,
-                no_value="The history of statuses was not read yet",
+                no_value="No data: the history was not read yet",
                 unit="locale",
                 style="area",
                 soft_maximum=1,
@@ -567,11 +576,11 @@ def history() -> Row:
             graph(
                 213,
                 "Flapping",
-                "Proposals of the current date of which a record of the selected types was resolved twice or more: "
-                "they become invalid again and again, and never show as open.",
+                "How many proposals of the current date became invalid again after they were put right. They never "
+                "show as open for long: look at the rules, not at the client.",
                 [Query(of("invalid_records_flapping", TYPE, by="validation_type"), "{{validation_type}}")],
                 THIRD,
-                no_value="Nothing is known of invalid records in this time",
+                no_value="No data: was the database read in this time?",
                 unit="locale",
                 style="area",
                 soft_maximum=1,
@@ -609,7 +618,7 @@ def detail() -> Row:
             bars(
                 301,
                 "Time to resolution",
-                "Records of the selected types that were resolved in the time shown, by how long it took.",
+                "How many invalid records were put right in the time shown, by how long that took.",
                 slices(
                     "invalid_record_resolution_seconds",
                     shown,
@@ -625,21 +634,21 @@ def detail() -> Row:
             bars(
                 302,
                 "Products per proposal",
-                "Proposals of the current date by how many products they have. Which products these are stands in the "
-                "dashboard of records.",
+                "How many proposals of the current date have how many products. Which products these are stands in the "
+                "dashboard Proposal pipeline: records.",
                 slices("proposal_products", PRODUCT_BOUNDS, (*numbers, f"more than {products[-1]}"), "max(COUNTER)"),
                 THIRD,
-                no_value="No product is known of the current date",
+                no_value="No product of the current date",
                 unit="locale",
                 decimals=0,
             ),
             bars(
                 303,
                 "Stuck proposals by status",
-                "Where they wait. Each status has somebody who must move it on.",
+                "Where proposals wait that wait too long. Each status has somebody who must move it on.",
                 [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in UNFINISHED],
                 THIRD,
-                no_value="The history of statuses was not read yet",
+                no_value="No data: the history was not read yet",
                 unit="locale",
                 decimals=0,
                 steps=((None, UNKNOWN), (0, DEGRADED)),
@@ -647,8 +656,8 @@ def detail() -> Row:
             grid(
                 304,
                 "Retention",
-                "Rows of each table, as far as the database knows without counting, and the oldest date in it. An "
-                "oldest date that does not move on is a cleanup that does not run; apr_valid_records is never cleaned.",
+                "How many rows each table has, about, and the oldest date in it. An oldest date that does not move "
+                "on is a cleanup that does not run; `apr_valid_records` is never cleaned.",
                 [
                     Column("Table", "table", label=True),
                     Column("Rows", of("table_rows", by="table"), unit="locale", decimals=0, width=110),
@@ -667,32 +676,32 @@ def detail() -> Row:
                     ),
                 ],
                 THIRD,
-                no_value="No table is known",
+                no_value="No data: was the database read?",
                 sort=("Table", False),
             ),
             grid(
                 305,
                 "Limits",
-                "From when on each of these is told, as configured in the exporter. The alerts use the same.",
+                "From when on there is an alert on each of these, as configured. `docs/apr.md` says what each means.",
                 [
                     Column("Limit", "threshold", label=True),
                     Column("After", of("threshold_seconds", by="threshold"), unit="s", width=140),
                 ],
                 THIRD,
-                no_value="No limit is known",
+                no_value="No data: is the exporter up?",
                 sort=("Limit", False),
             ),
             grid(
                 306,
-                "What the database lacks",
-                "Tables, columns and values that an older database does not have. What needs them is not exported: "
+                "Missing in the database",
+                "Tables, columns and values that an older database does not have. What needs them is not shown: "
                 "`docs/apr.md` says which.",
                 [
                     Column("Table", "table", label=True, width=165),
                     Column("Problem", "problem", label=True),
                 ],
                 THIRD,
-                no_value="It lacks nothing",
+                no_value="Nothing is missing",
                 sort=("Table", False),
                 rows=of("schema_problem", by="table, problem"),
             ),
@@ -700,11 +709,11 @@ def detail() -> Row:
                 bars(
                     number,
                     title,
-                    f"{what} The names are labels only where `labels.{label}` in the configuration asks for them; the "
-                    "dashboard of records has them without that.",
+                    f"{what} Names are shown only where `labels.{label}` in the configuration asks for them, since "
+                    "whoever sees the dashboard sees them. The dashboard of records has them without that.",
                     [Query(f"sort_desc({of(metric, by=label)})", f"{{{{{label}}}}}")],
                     THIRD,
-                    no_value="Not asked for",
+                    no_value="Not configured: names are not asked for",
                     unit="locale",
                     decimals=0,
                 )
@@ -714,15 +723,21 @@ def detail() -> Row:
                     (309, "Proposals by product", "proposals_by_produto", "produto", "Proposals of the current date."),
                 )
             ),
-            note(310, "Which records", "Where single proposals, clients, products and runs are.", WHICH_RECORDS, NOTE),
+            note(
+                310,
+                "Which records",
+                "Where single proposals, clients, products and runs are to be found.",
+                WHICH_RECORDS,
+                NOTE,
+            ),
         ],
     )
 
 
 #: Metrics count; rows are in the database.
 WHICH_RECORDS = """\
-Metrics count records and name no client, manager or product, unless `labels` in the configuration asks for it. Recent
-status changes, issues by client and by product, what the bot did, and each run stand in the dashboard
+These panels count records and name no client, manager or product, unless `labels` in the configuration asks for it.
+Recent status changes, issues by client and by product, what the bot did, and each run stand in the dashboard
 *Proposal pipeline: records*, which asks the database itself: see *Records of the pipeline* in `docs/dashboards.md`.
 """
 

@@ -269,7 +269,7 @@ def now() -> Row:
                 f"{STUCK_AFTER // 3600} hours, the oldest first. Somebody must move them on, or the history misses a "
                 "change. The exporter's `stuck_after` may be another time.",
                 [
-                    when("Since", "since"),
+                    when("Stuck since", "since"),
                     DATE,
                     PROPOSAL,
                     CLIENT,
@@ -300,7 +300,7 @@ def history() -> Row:
                     DATE,
                     PROPOSAL,
                     CLIENT,
-                    words("Change", "kind", 90, CHANGES),
+                    words("What", "kind", 90, CHANGES),
                     words("Old status", "OLD_STATUS", 165),
                     words("New status", "NEW_STATUS", 165),
                     money("Old value", "OLD_VLR_APROVADOS"),
@@ -353,7 +353,7 @@ def history() -> Row:
                     words("Of date", "day", 105),
                     words("Mode", "run_mode", 115),
                     words("Outcome", "outcome", 100, OUTCOMES),
-                    Column("Took", "execution_time_seconds", unit="s", decimals=0, width=80),
+                    Column("Took", "execution_time_seconds", unit="s", decimals=1, width=80),
                     count("Queried", "total_records_queried", 85),
                     count("Valid", "valid_records", 75),
                     count("Invalid", "invalid", 75),
@@ -384,7 +384,7 @@ def history() -> Row:
                 WHOLE,
                 source=SOURCE,
                 sql=BOT_ACTIVITY,
-                no_value="The bot did nothing in this time",
+                no_value="Nothing was done by the bot in this time",
             ),
         ],
     )
@@ -413,7 +413,7 @@ def detail() -> Row:
                 sql=FLAPPING,
                 no_value="No proposal of this date flaps",
             ),
-            note(303, "How to read this", "What stands here, and who sees it.", READING, HALF),
+            note(303, "How to read this", "Where these rows come from, and who may see them.", READING, HALF),
             sql_grid(
                 302,
                 "Daily summaries",

@@ -13,11 +13,11 @@ from grafana.src.emr_queries import (
     NAME,
     ONE,
     OUTCOME_COLOURS,
+    OUTCOME_WORDS,
     RAISED_COLOURS,
     REASON_COLOURS,
     RETRY_WORDS,
     RUNS,
-    SHARES,
     TAKES,
     TIMINGS,
     backup_age,
@@ -36,6 +36,8 @@ from grafana.src.kit import (
     DOWN,
     HALF,
     PARTS,
+    SHARE_COLOURS,
+    SHARES,
     THIRD,
     UP,
     WARNING,
@@ -48,7 +50,6 @@ from grafana.src.kit import (
 )
 from grafana.src.series import is_
 
-from rounds.emr.names import OUTCOMES
 from rounds.emr.names import SEVERITIES as RAISED
 
 
@@ -61,19 +62,19 @@ def history() -> Row:
         [
             timeline(
                 201,
-                "Checks",
-                "What each check found. A gap is time in which nothing is known: look at the exporter.",
+                "State of each check",
+                "What each check found when. A gap is time in which nothing is known: look at the exporter.",
                 [Query(checked(), f"{NAME}{{{{check}}}}")],
                 WHOLE,
-                no_value="No check has run in this time",
+                no_value="No data: is the exporter up?",
                 texts=CHECKED,
                 link=ONE,
             ),
             graph(
                 202,
-                "Health score",
-                "The score, and on top of it what took points: together they are 100. Of several applications, the "
-                "average.",
+                "Health score over time",
+                "The score, and on top of it what took points: together they are 100. Of several applications it is "
+                "the average.",
                 [
                     Query(f"avg({of('health_score', APP, by='app')})", "score"),
                     *(
@@ -82,7 +83,7 @@ def history() -> Row:
                     ),
                 ],
                 HALF,
-                no_value="No score is known in this time",
+                no_value="No data: is the exporter up?",
                 unit="none",
                 style="area",
                 decimals=0,
@@ -91,9 +92,9 @@ def history() -> Row:
             ),
             timeline(
                 203,
-                "Versions",
-                "Which version ran when. A line that is grey is a program that is closed; short pieces one after the "
-                "other are one that keeps crashing.",
+                "Versions over time",
+                "Which version ran when. Grey: the program was closed. Short pieces one after the other: it keeps "
+                "crashing, perhaps since an update.",
                 [
                     Query(
                         f"{of('app_info', APP, by='app, version')} * on (app) group_left ()"
@@ -102,21 +103,22 @@ def history() -> Row:
                     )
                 ],
                 HALF,
-                no_value="No application was seen in this time",
+                no_value="No data: was an application seen in this time?",
                 texts=RUNS,
                 link=ONE,
             ),
             graph(
                 204,
                 "Operations",
-                "What the application did, by what came of it. Skipped: there was nothing to do, or somebody thought "
-                "better of it. A bar stands for the time since the one before it; its numbers are exact.",
+                "How often the application did something, by what came of it. Skipped: there was nothing to do, or "
+                "somebody thought better of it. A bar stands for the time since the one before it; its numbers are "
+                "exact.",
                 [
-                    Query(f"sum({rising('operations_total', APP, is_('outcome', outcome), by=counted)})", outcome)
-                    for outcome in OUTCOMES
+                    Query(f"sum({rising('operations_total', APP, is_('outcome', outcome), by=counted)})", word)
+                    for outcome, word in OUTCOME_WORDS.items()
                 ],
                 HALF,
-                no_value="The application did nothing in this time",
+                no_value="Nothing was done in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -126,9 +128,9 @@ def history() -> Row:
             ),
             graph(
                 205,
-                f"Error ratio, {limits.emr_window()}",
-                f"The part of each operation that failed, of those in the {limits.emr_window()} before that were done "
-                "or failed. Above the dashed line EmrErrorRatioHigh fires, from five failures on.",
+                f"Share that failed, {words_of(limits.emr_window())}",
+                f"Which share of each operation failed in the {words_of(limits.emr_window())} before. Above the "
+                "dashed line an alert fires, from five failures on: see Errors by type for the cause.",
                 [
                     Query(
                         f"max by (app, operation) (app:rounds_emr_operations_failed:ratio5m{{{APP}}})",
@@ -137,17 +139,18 @@ def history() -> Row:
                     Query(f"vector({limits.emr_error_ratio():g})", "high", limit=WARNING),
                 ],
                 HALF,
-                no_value="The application did nothing in this time",
+                no_value="Nothing was done in this time",
                 unit="percentunit",
-                decimals=0,
                 soft_maximum=0.1,
+                maximum=1,
                 link=ONE,
             ),
             graph(
                 206,
                 "Errors by type",
-                "Errors that the application noticed, by the kind of exception. ConnectionRefusedError, TimeoutError: "
-                "something that it needs does not answer. OperationalError: its database, as when it is locked.",
+                "How many errors the application noticed, as its programmers call them. `ConnectionRefusedError`, "
+                "`TimeoutError`: something that it needs does not answer. `OperationalError`: its database, as when "
+                "another program holds it.",
                 [
                     Query(
                         f"sum by (error_type) ({since('errors_total', 'app, error_type, source', '$__interval')})",
@@ -165,11 +168,11 @@ def history() -> Row:
             graph(
                 207,
                 "New errors",
-                "Errors that had not been seen before: raised at a place, or of a kind, that is new. Many after an "
-                "update are its faults.",
+                "How many errors had never been seen before: in a new place, or of a new kind. Many after an update "
+                "are its faults: tell whoever makes the program.",
                 [Query(f"sum by (app) ({rising('error_groups_seen_total', APP, by='app')})", "{{app}}")],
                 HALF,
-                no_value="No store was read in this time",
+                no_value="No data: was a store read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -181,8 +184,9 @@ def history() -> Row:
             *(latency(208 + place, operation, title) for place, (operation, title) in enumerate(TIMINGS.items())),
             graph(
                 212,
-                "Duration of other operations, p95",
-                f"95 of 100 of them in the {limits.emr_window()} before took no longer.",
+                "Duration of other operations",
+                f"How long at most 95 of 100 of each took in the {words_of(limits.emr_window())} before. A jump "
+                "shows what has become slow.",
                 [
                     Query(
                         quantile(0.95, f'operation!~"{"|".join(TIMINGS)}"', "app, operation"),
@@ -197,8 +201,9 @@ def history() -> Row:
             graph(
                 213,
                 "Slow operations",
-                "Operations that took longer than they should, which the table of operations below has. Slow searches: "
-                "the database, or the disk. Slow answers: the language model, which needs memory.",
+                "How often something took longer than it should; from when on stands under Operations in the time "
+                "shown. Slow searches: the database, or the disk. Slow answers: the language model, which needs "
+                "memory.",
                 [
                     Query(
                         f"sum by (operation) ({rising('slow_operations_total', APP, by='app, operation')})",
@@ -216,11 +221,11 @@ def history() -> Row:
             graph(
                 214,
                 "Events",
-                "What the application counts, such as patients it was told of and visits it saved. None in working "
-                "hours is worth a look.",
+                "What the application counts, such as patients that were entered and visits that were saved. None "
+                "in working hours is worth a look.",
                 [Query(f"sum by (event) ({since('events_total', 'app, event', '$__interval')})", "{{event}}")],
                 HALF,
-                no_value="The application counted nothing in this time",
+                no_value="Nothing was counted in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -229,11 +234,11 @@ def history() -> Row:
             ),
             graph(
                 215,
-                "Active consultations",
-                "Patients who are being seen, as the application says.",
+                "Consultations over time",
+                "How many patients were being seen, as the application says.",
                 [Query(of("gauge", APP, is_("name", "active_consultations"), by="app"), "{{app}}")],
                 HALF,
-                no_value="The application does not say",
+                no_value="Not configured: the application does not say",
                 unit="none",
                 style="steps",
                 decimals=0,
@@ -243,7 +248,7 @@ def history() -> Row:
             graph(
                 216,
                 "Retries",
-                "What was tried again. Then succeeded: nobody noticed. Given up: somebody did.",
+                "How often something was tried again. Then succeeded: nobody noticed. Given up: somebody did.",
                 [
                     Query(
                         f"sum({rising('retries_total', APP, is_('outcome', outcome), by='app, operation, outcome')})",
@@ -263,14 +268,14 @@ def history() -> Row:
             graph(
                 217,
                 "Crashes",
-                "How often the application ended badly: by an exception that nobody caught, by a fatal signal, or "
-                "without a word. The marks at the top of each graph name the version.",
+                "How often the application ended badly: by a fault in it (exception), ended by the computer (fatal "
+                "signal), or without a word. The marks in each graph name the version.",
                 [
                     Query(f"sum({rising('crashes_total', APP, is_('kind', kind), by='app, kind')})", word)
                     for kind, word in CRASH_WORDS.items()
                 ],
                 THIRD,
-                no_value="No store was read in this time",
+                no_value="No data: was a store read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -281,7 +286,7 @@ def history() -> Row:
             graph(
                 218,
                 "Alerts of the application",
-                "Alerts that the application raised itself, once for each way by which they were told. What they say "
+                "Alerts that the application itself raised, once for each way by which it told them. What they say "
                 "stays on its computer.",
                 [
                     Query(
@@ -290,7 +295,7 @@ def history() -> Row:
                     for name in reversed(RAISED)
                 ],
                 THIRD,
-                no_value="No store was read in this time",
+                no_value="No data: was a store read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -304,6 +309,11 @@ def history() -> Row:
     )
 
 
+def words_of(window: str) -> str:
+    """A time of PromQL, as people write it."""
+    return window.replace("m", " min")
+
+
 def latency(number: int, operation: str, title: str) -> Panel:
     """How long an operation takes, against the time from which it is slow."""
     matcher = is_("operation", operation)
@@ -312,16 +322,17 @@ def latency(number: int, operation: str, title: str) -> Panel:
     return graph(
         number,
         title,
-        f"p50: half of those in the {limits.emr_window()} before took no longer; p99: 99 of 100. Where p95 stays above "
-        "the dashed line, EmrOperationSlow fires. The line is drawn once they come near.",
+        f"How long half of those in the {words_of(limits.emr_window())} before took at most, and how long 90, 95 and "
+        "99 of 100. Where the line of 95 stays above the dashed one, which is drawn once they come near, an alert "
+        "fires.",
         [
             *(Query(quantile(share, matcher), name) for name, share in SHARES.items()),
             Query(near, "slow", limit=WARNING),
         ],
         HALF,
-        no_value="None in this time",
+        no_value="Nothing of this kind in this time",
         unit="s",
-        colours=dict(zip(SHARES, (PARTS[2], PARTS[0], PARTS[5], PARTS[3]), strict=True)),
+        colours=SHARE_COLOURS,
     )
 
 
@@ -330,23 +341,25 @@ def resources() -> list[Panel]:
     own = f"1048576 * {of('gauge', APP, is_('name', 'memory_usage_mb'), by='app')}"
     limit = {"disk": limits.emr_disk(), "memory": limits.emr_memory()}
     parts = {
-        "disk": ("Disk left", "If it also gets less so fast that nothing is left in a day, EmrDiskWillFill fires."),
-        "memory": ("Memory left", "After a while EmrMemoryLow fires: the computer gets slow, and then ends programs."),
+        "disk": ("Disk left over time", "An alert fires if it also gets less so fast that nothing is left in a day."),
+        "memory": (
+            "Memory left over time",
+            "If it stays so, an alert fires: the computer gets slow, then ends programs.",
+        ),
     }
     return [
         *(
             graph(
                 219 + place,
                 title,
-                f"The part of the computer's {what} that is left. Under the dashed line it is little. {text}",
+                f"Which share of the computer's {what} is left. Under the dashed line it is little. {text}",
                 [
                     Query(left(what), "{{app}}"),
                     Query(f"vector({limit[what]:g})", "little", limit=WARNING),
                 ],
                 THIRD,
-                no_value=f"The {what} is not checked",
+                no_value=f"Not configured: the {what} is not checked",
                 unit="percentunit",
-                decimals=0,
                 soft_maximum=1,
                 link=ONE,
             )
@@ -355,20 +368,21 @@ def resources() -> list[Panel]:
         graph(
             221,
             "Memory of the application",
-            "What its processes take, and what it says itself. A line that only rises is a leak.",
+            "How much memory the application takes, and what it says itself. A line that only rises for days is a "
+            "fault.",
             [
                 Query(of("process_resident_memory_bytes", APP, by="app"), "{{app}}"),
                 Query(own, "{{app}} says"),
             ],
             THIRD,
-            no_value="The application does not run",
+            no_value="Nothing runs in this time",
             unit="bytes",
             link=ONE,
         ),
         graph(
             222,
             "Processor",
-            "How much of one processor the application takes. 100 % for long is one that is stuck.",
+            "How much of one processor the application takes. If it stays at 100 %, the application is stuck.",
             [
                 Query(
                     f"sum by (app) (rate({series('process_cpu_seconds_total', APP)}[$__rate_interval]))",
@@ -377,18 +391,18 @@ def resources() -> list[Panel]:
                 )
             ],
             THIRD,
-            no_value="No store was read in this time",
+            no_value="No data: was a store read in this time?",
             unit="percentunit",
             link=ONE,
         ),
         timeline(
             223,
-            "Language model",
-            "Whether the model could answer. Installed but not loaded is as it should be after a while without a "
-            "question.",
+            "Language model over time",
+            "Whether the program that writes notes could answer. Installed, but not loaded, is as it should be after a "
+            "while without a question.",
             [Query(model(), "{{model}}")],
             THIRD,
-            no_value="No model is configured",
+            no_value="Not configured: no language model",
             texts=MODEL,
             link=ALL,
         ),
@@ -396,13 +410,13 @@ def resources() -> list[Panel]:
             224,
             "Age of backups",
             "How old the newest good backup is. It falls when one is made. Above the dashed line the check is "
-            f"degraded, and {limits.emr_backup_slack() // 3600} hours later EmrBackupStale fires.",
+            f"degraded, and {limits.emr_backup_slack() // 3600} hours later an alert fires.",
             [
                 Query(backup_age(), f"{NAME}{{{{backup}}}}"),
                 Query(of("backup_max_age_seconds", APP, by="app, backup"), "too old", limit=DEGRADED),
             ],
             THIRD,
-            no_value="There is no good backup",
+            no_value="No good backup",
             unit="s",
             link=ONE,
         ),

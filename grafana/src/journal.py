@@ -69,7 +69,7 @@ def dashboard(kind: str) -> str:
             *common,
             Column("Rows", "row_count", unit="locale", decimals=0, width=100),
             Column("Not listed", "unlisted", unit="locale", decimals=0, width=100),
-            Column("Check", "check_id", unit="none", width=90),
+            Column("Check number", "check_id", unit="none", width=120),
         ],
         LONG_WHOLE,
         source=source,

@@ -76,8 +76,8 @@ DATABASES = {"mariadb": "mysql", "postgresql": "grafana-postgresql-datasource"}
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
 #: How many of 100 took no longer than a line says, in words, and what its colour is.
-SHARES = {"half of them": 0.5, "95 of 100": 0.95, "99 of 100": 0.99}
-SHARE_COLOURS = dict(zip(SHARES, (PARTS[2], PARTS[0], PARTS[3]), strict=True))
+SHARES = {"half of them": 0.5, "90 of 100": 0.9, "95 of 100": 0.95, "99 of 100": 0.99}
+SHARE_COLOURS = dict(zip(SHARES, (PARTS[2], PARTS[0], PARTS[5], PARTS[3]), strict=True))
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
 PROBES_STEP = "30s"
 
@@ -281,6 +281,7 @@ def graph(
     minimum: float | None = 0,
     soft_minimum: float | None = None,
     soft_maximum: float | None = None,
+    maximum: float | None = None,
     decimals: int | None = None,
     link: tuple[str, str] | None = None,
 ) -> Panel:
@@ -307,6 +308,7 @@ def graph(
         minimum: where the axis begins; None for wherever the values do.
         soft_minimum: where it begins unless values are lower; with no ``minimum``.
         soft_maximum: where it ends unless values are higher, so that zeros do not float in a scale of hundreds.
+        maximum: where it ends always, for a share that cannot be more.
         decimals: how many; None for as many as fit.
         link: where a click on a series leads.
     """
@@ -345,7 +347,7 @@ def graph(
     panel.targets = _targets(queries)
     defaults = _defaults(panel)
     defaults.decimals = decimals
-    defaults.min_val = None if log else minimum
+    defaults.min_val, defaults.max_val = None if log else minimum, maximum
     if limits:
         defaults.thresholds = _thresholds(limits)
     if link:

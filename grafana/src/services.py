@@ -436,7 +436,7 @@ def detail() -> Row:
             graph(
                 303,
                 "How the response time is spread",
-                "Half of the answers took no longer than the first line, 95 and 99 of 100 no longer than the "
+                "Half of the answers took no longer than the first line, 90, 95 and 99 of 100 no longer than the "
                 "others. Where these lie far apart, the service is slow for some of its requests only.",
                 [
                     Query(

@@ -26,7 +26,7 @@ from grafana.src.kit import (
     sql_grid,
     sql_source,
 )
-from grafana.src.syncs import STATE_COLOURS
+from grafana.src.syncs import STATE_COLOURS, STATE_WORDS
 
 from rounds.syncs.states import RUNNING_TOTALS
 
@@ -35,7 +35,9 @@ UID = "syncs-history"
 KINDS = tuple(DATABASES)
 TABLE = "sync_logs"
 
-STATES: Texts = {state: (state, colour) for state, colour in (STATE_COLOURS | {"running": NEUTRAL}).items()}
+STATES: Texts = {
+    state: (STATE_WORDS.get(state, state), colour) for state, colour in (STATE_COLOURS | {"running": NEUTRAL}).items()
+}
 
 #: Unix time, whether or not the column has a time zone.
 UNIX = {"mariadb": "UNIX_TIMESTAMP({})", "postgresql": "EXTRACT(EPOCH FROM {})"}
@@ -142,7 +144,7 @@ LIMIT 200"""
 
 ORGANISATION = Column("Organisation", "organization_id", label=True)
 OPERATION = Column("Operation", "operation_type", label=True, width=180)
-BEGAN = Column("Began", "began", unit="dateTimeAsIso", width=170)
+BEGAN = Column("Began at", "began", unit="dateTimeAsIso", width=170)
 
 
 def count(title: str, source: str, *, warn: str | None = None) -> Column:
@@ -180,10 +182,10 @@ def panels(kind: str) -> list[Row]:
             ORGANISATION,
             OPERATION,
             Column("State", "state", label=True, texts=STATES, width=110),
-            Column("Took", "took", unit="s", decimals=0, width=90),
+            Column("Took", "took", unit="s", decimals=1, width=90),
             count("Processed", "processed"),
             count("Stored", "stored"),
-            count("Failed", "failed", warn=WARNING),
+            count("Not stored", "failed", warn=WARNING),
         ],
         LONG_WHOLE,
         sql=runs(kind),
@@ -199,19 +201,23 @@ def panels(kind: str) -> list[Row]:
             OPERATION,
             count("Runs", "runs"),
             *(
-                count(state.capitalize(), state, warn=colour if state in {"partial", "failed", "timeout"} else None)
+                count(
+                    STATE_WORDS[state].capitalize(),
+                    state,
+                    warn=colour if state in {"partial", "failed", "timeout"} else None,
+                )
                 for state, colour in STATE_COLOURS.items()
                 if state != "other"
             ),
-            Column("Average", "average", unit="s", decimals=0, width=90),
-            Column("Longest", "longest", unit="s", decimals=0, width=90),
-            Column("Latest", "latest", unit="dateTimeAsIso", width=170),
+            Column("Average", "average", unit="s", decimals=1, width=90),
+            Column("Longest", "longest", unit="s", decimals=1, width=90),
+            Column("Latest at", "latest", unit="dateTimeAsIso", width=170),
         ],
         WHOLE,
         sql=totals(kind),
         none="No run began in this time",
     )
-    reading = note(203, "How to read this", "What stands here, and what does not.", HOW_TO_READ, WHOLE)
+    reading = note(203, "How to read this", "Where these rows come from, and what is left out.", HOW_TO_READ, WHOLE)
     return [Row(100, "Now", [now]), Row(200, "History", [latest]), Row(300, "Detail", [sums, reading])]
 
 

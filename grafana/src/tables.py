@@ -329,7 +329,7 @@ def history() -> Row:
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     Column("Checks", f"{spared} + {scanned}", unit="locale", decimals=0, width=90),
                     Column("No scan", spared, unit="locale", decimals=0, width=90),
-                    Column("Share", f"{spared} / ({spared} + {scanned} > 0)", unit="percentunit", decimals=0, width=80),
+                    Column("Share", f"{spared} / ({spared} + {scanned} > 0)", unit="percentunit", decimals=1, width=80),
                     Column(
                         "Failed",
                         failed,

@@ -28,6 +28,15 @@ COLOURS = {
     "refused by the database": PARTS[4],
     "no network": PARTS[7],
     "not set up": PARTS[8],
+    "wrong time": PARTS[0],
+    "ends before it begins": PARTS[1],
+    "unreadable details": PARTS[2],
+    "wrong number": PARTS[3],
+    "unknown state": PARTS[4],
+    "too much at once": PARTS[0],
+    "store is full": PARTS[1],
+    "too old": PARTS[2],
+    "could not be written": PARTS[3],
 }
 #: Why a collector's run failed.
 FAILURES = {
@@ -61,6 +70,22 @@ SYNCS = {
     "timeout": "no answer in time",
     "config": "not set up",
     "other": "something else",
+}
+#: Why a row of a log of runs, or of an application's store, makes no sense.
+ROWS = {
+    "bad_time": "wrong time",
+    "negative_duration": "ends before it begins",
+    "bad_metadata": "unreadable details",
+    "bad_count": "wrong number",
+    "unknown_status": "unknown state",
+}
+STORED_ROWS = {"value": "wrong number", "time": "wrong time", "tags": "unreadable details"}
+#: Why what an application said is not in its store.
+DROPS = {
+    "queue_full": "too much at once",
+    "size": "store is full",
+    "age": "too old",
+    "error": "could not be written",
 }
 
 

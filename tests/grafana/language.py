@@ -21,6 +21,8 @@ REGULAR = {kit.THIRD, kit.HALF, kit.TWO_THIRDS, kit.WHOLE}
 LONG = {kit.LONG_THIRD, kit.LONG_HALF, kit.LONG_TWO_THIRDS, kit.LONG_WHOLE}
 #: A wall of cards is as large as a graph.
 SIZES = {"stat": CARDS | {kit.THIRD, kit.HALF}, "text": REGULAR | LONG | {kit.WIDE_NOTE, kit.NOTE}}
+#: How many letters of a title there is room for in a column, on a screen of 1,600 pixels.
+LETTERS = 5.6
 #: What is said on a card without a value.
 NOTHING_ON_CARDS = {kit.NO_DATA, kit.NOT_CONFIGURED, kit.NONE}
 #: How what is said in another panel without a value begins: not known, not wanted, or known that there is none.
@@ -118,6 +120,11 @@ def _title_findings(dashboard: Json) -> Iterator[str]:
 
 def _size_findings(panel: Json) -> Iterator[str]:
     size = (panel["gridPos"]["w"], panel["gridPos"]["h"])
+    if len(panel["title"]) > LETTERS * size[0]:
+        yield f"size: {panel['title']} is cut, as there is room for {LETTERS * size[0]:.0f} letters"
+    defaults = panel.get("fieldConfig", {}).get("defaults", {})
+    if panel["type"] == "timeseries" and defaults.get("unit") == "percentunit" and defaults.get("decimals") == 0:
+        yield f"size: the scale of {panel['title']} knows 0 % and 100 % alone, as decimals are those of the share"
     if size not in SIZES.get(panel["type"], REGULAR | LONG):
         yield f"size: {panel['title']} is {size[0]} wide and {size[1]} high, which no {panel['type']} is"
 
@@ -197,7 +204,7 @@ def contradictions(dashboards: Iterable[Json]) -> list[str]:
             for override in panel["fieldConfig"].get("overrides", []):
                 looks = {entry["id"]: entry["value"] for entry in override["properties"]}
                 name = override["matcher"]["options"]
-                if panel["type"] == "table":
+                if panel["type"] == "table" and "mappings" not in looks:
                     units[f"column {name}"].add(_unit(looks))
                 elif override["matcher"]["id"] == "byName":
                     colours[name.lower()] |= _own_colours(looks)
