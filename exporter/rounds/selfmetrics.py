@@ -59,6 +59,11 @@ COLLECTOR_INFO = Metric(
 SAMPLES = Metric(
     "rounds_collector_samples", "gauge", "Time series that the collector exports; stale ones are dropped.", _COLLECTOR
 )
+MAX_SERIES = Metric(
+    "rounds_collector_max_series",
+    "gauge",
+    "Configured max_series: a run that finds more time series fails.",
+)
 RUNS = Metric("rounds_collector_runs_total", "counter", "Runs that ended.", _COLLECTOR)
 SKIPPED = Metric(
     "rounds_collector_skipped_total",
@@ -96,6 +101,7 @@ _OWN = (
     LAST_SUCCESS,
     COLLECTOR_INFO,
     SAMPLES,
+    MAX_SERIES,
     RUNS,
     SKIPPED,
     FAILURES,
@@ -148,6 +154,7 @@ class SelfMetrics:
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
             RELOAD_TIME.family([((), self.reload_time)]),
             *self.of_collectors(jobs),
+            MAX_SERIES.family([((), self._exposition.max_series)]),
             *self._of_sources(),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),

@@ -35,11 +35,34 @@ QUIET = "#3b424c"
 NEUTRAL = "semi-dark-blue"
 #: Rows that came. Between green and blue, and dark enough to be read on white.
 INSERTED = "#3a9fae"
+#: A number that is not coloured.
+PLAIN = "text"
+#: Where a limit does not hold yet.
+INVISIBLE = "transparent"
 #: For parts of a whole that have no state: neighbours differ, and none is a state's colour.
 PARTS = ("#5794f2", "#b877d9", "#8ab8ff", "#7c2ea3", "#56b6c2", "#1f60c4", "#deb6f2", "#2f7f8f", "#c0d8ff", "#8f3bb8")
 
+#: Something is not known that should be: Rounds or what it asks does not answer, or has not answered yet.
 NO_DATA = "no data"
+#: Nobody asked for this: a choice, no fault.
+NOT_CONFIGURED = "not configured"
+#: It is known that there is none.
+NONE = "none"
+
 COLUMNS = 24
+# Sizes of panels: columns, and rows of 38 pixels. A line of panels has one height and fills the columns.
+#: A card: one value.
+SMALL_CARD, CARD = (3, 4), (4, 4)
+#: A card of two or three values, and of up to six.
+WIDE_CARD, CARDS = (6, 4), (8, 4)
+#: Anything else.
+THIRD, HALF, TWO_THIRDS, WHOLE = (8, 8), (12, 8), (16, 8), (24, 8)
+#: What has many lines.
+LONG_THIRD, LONG_HALF, LONG_TWO_THIRDS, LONG_WHOLE = (8, 12), (12, 12), (16, 12), (24, 12)
+#: A few words that need no query.
+WIDE_NOTE, NOTE = (16, 4), (24, 4)
+#: Of a name and a value on cards with several of them, in pixels. A lone value fills its card.
+NAME_SIZE, VALUE_SIZE = 14, 28
 TAG = "rounds"
 #: The tag of all but the first screen.
 SISTERS = "rounds-detail"
@@ -58,6 +81,9 @@ DATABASES = {"mariadb": "mysql", "postgresql": "grafana-postgresql-datasource"}
 RUNBOOKS = "/public/runbooks/"
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
+#: How many of 100 took no longer than a line says, in words, and what its colour is.
+SHARES = {"half of them": 0.5, "90 of 100": 0.9, "95 of 100": 0.95, "99 of 100": 0.99}
+SHARE_COLOURS = dict(zip(SHARES, (PARTS[2], PARTS[0], PARTS[5], PARTS[3]), strict=True))
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
 PROBES_STEP = "30s"
 
@@ -167,7 +193,6 @@ def stat_panel(
     decimals: int | None = None,
     names: bool = False,
     colours: Mapping[str, str] | None = None,
-    text_sizes: tuple[int, int] | None = None,
 ) -> Panel:
     """Cards: one big value for each series, on the colour of what it means."""
     builder = (
@@ -179,8 +204,8 @@ def stat_panel(
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
         .orientation(common.VizOrientation.AUTO)
     )
-    if text_sizes:
-        builder.text(common_builders.VizTextDisplayOptions().title_size(text_sizes[0]).value_size(text_sizes[1]))
+    if names:
+        builder.text(common_builders.VizTextDisplayOptions().title_size(NAME_SIZE).value_size(VALUE_SIZE))
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
     _value_colours(panel, steps or always(NEUTRAL), texts, decimals)
@@ -270,6 +295,7 @@ def graph(
     minimum: float | None = 0,
     soft_minimum: float | None = None,
     soft_maximum: float | None = None,
+    maximum: float | None = None,
     decimals: int | None = None,
     link: tuple[str, str] | None = None,
 ) -> Panel:
@@ -286,7 +312,9 @@ def graph(
         style: lines that are compared, steps where a value holds until the next, or areas or bars that are parts of a
             sum.
         points: into how many slices the time shown is cut at most; None for as many as there are pixels.
-        colour: of all series, where they are of one kind; None for the palette, which tells them apart.
+        colour: of all series, where they are of one kind. None for lines: the palette, which tells them apart. Bars
+            and areas whose names are not known before take shades of it, since in a filled graph the palette's red
+            would be an alarm.
         colours: of series by their name.
         shades: of series by how their name begins, each a shade of that colour.
         limits: dashed lines at fixed values.
@@ -294,6 +322,7 @@ def graph(
         minimum: where the axis begins; None for wherever the values do.
         soft_minimum: where it begins unless values are lower; with no ``minimum``.
         soft_maximum: where it ends unless values are higher, so that zeros do not float in a scale of hundreds.
+        maximum: where it ends always, for a share that cannot be more.
         decimals: how many; None for as many as fit.
         link: where a click on a series leads.
     """
@@ -311,7 +340,7 @@ def graph(
         .span_nulls(False)
         .legend(_legend())
         .tooltip(_tooltip(many=True))
-        .color_scheme(_series_colour(colour))
+        .color_scheme(_series_colour(colour, shades=style in {"area", "bars"}))
     )
     if soft_minimum is not None:
         builder.axis_soft_min(soft_minimum)
@@ -332,7 +361,7 @@ def graph(
     panel.targets = _targets(queries)
     defaults = _defaults(panel)
     defaults.decimals = decimals
-    defaults.min_val = None if log else minimum
+    defaults.min_val, defaults.max_val = None if log else minimum, maximum
     if limits:
         defaults.thresholds = _thresholds(limits)
     if link:
@@ -394,7 +423,7 @@ def bars(
         # Many are scrolled through, and one alone does not fill the panel.
         builder.sizing(common.BarGaugeSizing.MANUAL).max_viz_height(56)
         builder.name_placement(common.BarGaugeNamePlacement.TOP)
-        builder.text(common_builders.VizTextDisplayOptions().title_size(14).value_size(20))
+        builder.text(common_builders.VizTextDisplayOptions().title_size(NAME_SIZE).value_size(20))
         builder.display_mode(common.BarGaugeDisplayMode.LCD)
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
@@ -900,7 +929,9 @@ def _data_link(link: tuple[str, str]) -> models.DashboardLink:
     return models.DashboardLink(title=link[0], url=link[1], type_val=models.DashboardLinkType.LINK)
 
 
-def _series_colour(colour: str | None) -> builders.FieldColor:
+def _series_colour(colour: str | None, *, shades: bool = False) -> builders.FieldColor:
+    if shades:
+        return builders.FieldColor().mode(models.FieldColorModeId.SHADES).fixed_color(colour or NEUTRAL)
     if colour:
         return builders.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(colour)
     return builders.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC)
