@@ -17,6 +17,7 @@ from grafana.src.kit import (
     Texts,
     from_one,
     grid,
+    runbook,
     stat_panel,
     timeline,
 )
@@ -94,11 +95,10 @@ class Alerts:
         return grid(
             number,
             "Which alerts fire",
-            f"Alerts on {self.what} that call for somebody, the latest first. For each there is a page of its name "
-            "among the runbooks (`docs/runbooks`) that says what to do.",
+            f"Alerts on {self.what} that call for somebody, the latest first. Click a name to read what to do.",
             [
                 *columns,
-                Column("Alert", "alertname", label=True),
+                Column("Alert", "alertname", label=True, link=runbook("Alert")),
                 Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
                 Column("Since", since, unit="dateTimeFromNow", width=150),
             ],

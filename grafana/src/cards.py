@@ -243,7 +243,7 @@ def named(subjects: str, noun: str, by: str = "") -> str:
 
 def _alert(domain: Domain) -> str:
     """The gravest alert, what it is about, and how many others fire."""
-    alerts = Alerts(domain.name)
+    alerts = Alerts(domain.name, domain.title)
     firing = alerts.firing(CALLING)
     subject = f'label_join({firing}, "about", " ", {", ".join(map(_quoted, domain.subjects))})'
     trimmed = f'label_replace({subject}, "about", "$1", "about", " *(.*?) *")'

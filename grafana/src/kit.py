@@ -53,6 +53,8 @@ COLUMNS = 24
 # Sizes of panels: columns, and rows of 38 pixels. A line of panels has one height and fills the columns.
 #: A card: one value.
 SMALL_CARD, CARD = (3, 4), (4, 4)
+#: Cards below each other, beside what is long.
+TALL_CARDS = (4, 12)
 #: A card of two or three values, and of up to six.
 WIDE_CARD, CARDS = (6, 4), (8, 4)
 #: Anything else.
@@ -63,6 +65,8 @@ LONG_THIRD, LONG_HALF, LONG_TWO_THIRDS, LONG_WHOLE = (8, 12), (12, 12), (16, 12)
 WIDE_NOTE, NOTE = (16, 4), (24, 4)
 #: Of a name and a value on cards with several of them, in pixels. A lone value fills its card.
 NAME_SIZE, VALUE_SIZE = 14, 28
+#: Of a value that is words.
+WORDS_SIZE = 20
 TAG = "rounds"
 #: The tag of all but the first screen.
 SISTERS = "rounds-detail"
@@ -192,9 +196,10 @@ def stat_panel(
     background: bool = True,
     decimals: int | None = None,
     names: bool = False,
+    words: bool = False,
     colours: Mapping[str, str] | None = None,
 ) -> Panel:
-    """Cards: one big value for each series, on the colour of what it means."""
+    """Cards: one big value for each series, on the colour of what it means. ``words``: its values are some each."""
     builder = (
         stat.Panel()
         .graph_mode(common.BigValueGraphMode.NONE)
@@ -205,7 +210,11 @@ def stat_panel(
         .orientation(common.VizOrientation.AUTO)
     )
     if names:
-        builder.text(common_builders.VizTextDisplayOptions().title_size(NAME_SIZE).value_size(VALUE_SIZE))
+        builder.text(
+            common_builders.VizTextDisplayOptions()
+            .title_size(NAME_SIZE)
+            .value_size(WORDS_SIZE if words else VALUE_SIZE)
+        )
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
     _value_colours(panel, steps or always(NEUTRAL), texts, decimals)

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from grafana.src import limits
-from grafana.src.alerts import CALLING, SEVERITIES, Alerts
-from grafana.src.cards import DOMAINS, INTERVAL, JOB, Domain, card, texts
+from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src.cards import DOMAINS, FAILS, INTERVAL, JOB, STATES, WELL, Domain, card, texts
 from grafana.src.counters import risen
 from grafana.src.kit import (
     BARS,
+    CARD,
     DEGRADED,
     DOWN,
+    HALF,
     INSERTED,
+    LONG_HALF,
+    LONG_THIRD,
     NEUTRAL,
     NO_DATA,
     PARTS,
     SEVERITY_COLOURS,
+    TALL_CARDS,
+    THIRD,
     UNKNOWN,
     UP,
     WARNING,
@@ -53,16 +59,11 @@ GOTO = ("Look at it", "/d/${__data.fields.Goto}&${__url_time_range}&${datasource
 EXPORTER = link_to("exporter", "Look at the exporter")
 
 #: How a domain stood, by its alerts.
-COURSE: Texts = {
-    0: ("no alerts", UP),
-    1: ("warning", SEVERITY_COLOURS["warning"]),
-    2: ("error", SEVERITY_COLOURS["error"]),
-    3: ("critical", SEVERITY_COLOURS["critical"]),
-}
+UNREAD = 4
+COURSE: Texts = {**GRAVEST, 0: STATES[WELL], UNREAD: STATES[FAILS]}
 UP_OR_DOWN: Texts = {1: ("up", UP), 0: ("down", DOWN)}
-RUNS = {"syncs": PARTS[0], "pipeline": PARTS[1], "failed": DOWN}
-#: Those of alerts.
-CODES = {code: words for code, words in COURSE.items() if code}
+#: In the colours of their collectors.
+RUNS = {"sync runs": PARTS[3], "pipeline runs": PARTS[2], "failed": DOWN}
 CHANGES = {"inserted": INSERTED, "modified": PARTS[1], "deleted": WARNING}
 #: Since the last success; where there was none, since the exporter was told to look.
 AGE = (
@@ -81,18 +82,18 @@ def of_domain(domain: Domain) -> Panel:
     return stat_panel(
         110 + DOMAINS.index(domain),
         domain.title,
-        "The gravest alert of this part, what it is about, and how many others fire. Red: critical, act now. Orange: "
-        "error, today; or it could not be read. Ochre: warning, have a look. Green: nothing fires, and all that this "
-        "needs is known. Grey: nothing is known, or there is nothing to watch. Click to see more.",
+        "The gravest alert here, what it is about, and how many others fire. Red: act now. Orange: today, or it could "
+        "not be read. Ochre: have a look. Green: no alert, and all that this needs is known. Grey: nothing is known, "
+        "or nothing is watched.",
         [Query(card(domain), "{{about}} {{more}}")],
-        (4, 4),
+        CARD,
         no_value=NO_DATA,
         unit="none",
         texts=texts(domain.name),
         steps=((None, UNKNOWN),),
         link=leads,
         names=True,
-        text_sizes=(14, 20),
+        words=True,
     )
 
 
@@ -105,18 +106,17 @@ def severities() -> Panel:
     """How many alerts fire."""
     return stat_panel(
         120,
-        "Firing alerts",
-        "How many alerts fire, by severity. Critical: act now. Error: today. Warning: have a look. What is only told, "
-        "such as new rows, is not counted.",
+        "How many alerts",
+        "How many alerts fire now, by how grave they are. Critical: act now. Error: today. Warning: have a look. What "
+        "is only told, such as new rows, is not counted.",
         [Query(f"count({firing_of(name)}) or vector(0)", name) for name in SEVERITY_COLOURS],
-        (3, 12),
+        TALL_CARDS,
         no_value=NO_DATA,
         unit="none",
         link=EXPORTER,
         names=True,
-        steps=from_one(DOWN),
+        steps=from_one(NEUTRAL),
         colours=SEVERITY_COLOURS,
-        text_sizes=(14, 34),
     )
 
 
@@ -133,18 +133,18 @@ def firing() -> Panel:
         since = f'label_replace({since}, "goto", "{uid}?var-{label}=$1", "{label}", "(.+)")'
     return grid(
         121,
-        "Firing alerts: what, for how long, what to do",
-        "Every alert that fires, the gravest and latest first. Click an alert to read what to do; click "
+        "Which alerts fire",
+        "Alerts that call for somebody, the gravest and latest first. Click the name of one to read what to do, and "
         "what it is about to see it on its dashboard.",
         [
-            Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
-            Column("Part", "part", label=True, width=140, link=GOTO),
+            Column("Severity", "severity", label=True, width=80, texts=SEVERITIES),
+            Column("Part", "part", label=True, width=130, link=GOTO),
             Column("Alert", "alertname", label=True, link=runbook("Alert")),
             Column("About", "about", label=True, link=GOTO),
-            Column("For", f"sort(max by ({by}) ({since}))", unit="s", decimals=0, width=100),
+            Column("For", f"sort(max by ({by}) ({since}))", unit="s", decimals=0, width=75),
             Column("Goto", "goto", label=True, hidden=True),
         ],
-        (13, 12),
+        LONG_HALF,
         no_value="No alert is firing",
         sort=("Severity", False),
     )
@@ -163,7 +163,7 @@ def changed() -> Panel:
             Column("24 hours", events("1d"), unit="locale", decimals=0, width=85),
             Column("Goto", "goto", label=True, hidden=True),
         ],
-        (8, 12),
+        LONG_THIRD,
         no_value="Nothing is known: is the exporter up?",
         sort=("What", False),
     )
@@ -215,8 +215,8 @@ def freshness() -> Row:
                 201,
                 "Age of collectors",
                 "How long ago each part of the exporter last read what it watches, and which share that is of the age "
-                "from which it counts as stale: twice its interval and a minute. Orange: CollectorStale fires, or "
-                "TableCheckOverdue. The latest is at the top; click it to see why.",
+                "from which there is an alert: twice its interval and a minute. Orange: past that. The latest is "
+                "at the top; click it to see why.",
                 [
                     Column(
                         "Collector",
@@ -224,11 +224,11 @@ def freshness() -> Row:
                         label=True,
                         link=link_to("exporter", "Show this collector", collector="${__data.fields.Collector}"),
                     ),
-                    Column("Age", AGE, unit="s", decimals=1, width=80),
-                    Column("Interval", f"max by (collector) ({INTERVAL})", unit="s", decimals=0, width=80),
+                    Column("Age", AGE, unit="s", decimals=1, width=75),
+                    Column("Interval", f"max by (collector) ({INTERVAL})", unit="s", width=70),
                     share(RATIO),
                 ],
-                (9, 9),
+                THIRD,
                 no_value="No collector is known: is the exporter up?",
                 sort=("Of its limit", True),
             ),
@@ -236,33 +236,33 @@ def freshness() -> Row:
                 202,
                 "Age of sources",
                 "Whether each database or server could be used when it was last read, and the age of the oldest of "
-                "what is read from it, as a share of the age from which that counts as stale. The latest is at the "
-                "top; click it to see since when.",
+                "what is read from it, as a share of the age from which there is an alert. The latest is at the top; "
+                "click it to see since when.",
                 [
                     Column("Source", "source", label=True, link=EXPORTER),
                     Column(
-                        "State", f"min by (source) (rounds_source_up{{{JOB}}})", unit="none", texts=UP_OR_DOWN, width=65
+                        "State", f"min by (source) (rounds_source_up{{{JOB}}})", unit="none", texts=UP_OR_DOWN, width=60
                     ),
-                    Column("Age", of_source(AGE), unit="s", decimals=1, width=80),
+                    Column("Age", of_source(AGE), unit="s", decimals=1, width=75),
                     share(of_source(RATIO)),
                 ],
-                (7, 9),
+                THIRD,
                 no_value="No source has been read: none is configured, or the exporter is not up",
                 sort=("Of its limit", True),
             ),
             grid(
                 203,
                 "Age of what they tell",
-                "How old the newest good news is that was found: the last success of each organisation's syncs, the "
-                "last run of the pipeline, the newest good backup; as a share of the age at which it is late. Orange: "
-                "late. The pipeline may rest on days off, when an alert knows better.",
+                "How old the newest is that was found: the last success of each organisation's syncs, the last run of "
+                "the pipeline, the newest good backup; as a share of the age at which it is late. Orange: late, which "
+                "the pipeline may be on days off.",
                 [
                     Column("What", "what", label=True),
-                    Column("Age", by_what(ages), unit="s", decimals=0, width=75),
+                    Column("Age", by_what(ages), unit="s", decimals=1, width=80),
                     share(f"{by_what(ages)} / {by_what(limits_)}"),
                 ],
-                (8, 9),
-                no_value="Neither syncs nor the pipeline nor backups are configured",
+                THIRD,
+                no_value="Not configured: syncs, the pipeline, backups",
                 sort=("Of its limit", True),
             ),
         ],
@@ -279,7 +279,7 @@ def share(expr: str) -> Column:
         steps=((None, UP), (1, DEGRADED)),
         bar=UP,
         full=1,
-        width=140,
+        width=105,
     )
 
 
@@ -322,12 +322,11 @@ def by_what(exprs: Iterable[str]) -> str:
 
 def course(domain: Domain) -> str:
     """How a domain stood: a code of `COURSE`; nothing where nothing is known of it."""
-    alerts = Alerts(domain.name)
-    graver = [
-        f"{code} * group({alerts.firing(CALLING, is_('severity', name))})"
-        for code, (name, _) in reversed(CODES.items())
-    ]
-    return " or on () ".join([*graver, f"0 * group({INTERVAL}{{{domain.collectors}}})"])
+    alerts = Alerts(domain.name, domain.title)
+    graver = [f"{code} * group({alerts.firing(is_('severity', COURSE[code][0])})" for code in (3, 2, 1)]
+    strange = f"1 * group({alerts.firing(CALLING)})"
+    unread = f"{UNREAD} * group(rounds_collector_success{{{domain.collectors}}} == 0)"
+    return " or on () ".join([*graver, strange, unread, f"0 * group({INTERVAL}{{{domain.collectors}}})"])
 
 
 def course_of_alerts() -> str:
@@ -355,8 +354,8 @@ def history() -> Row:
                 "answer or the part was not configured, and nothing is known. What began at the same time in several "
                 "parts has a common cause: the network, or the computer.",
                 [Query(course(domain), domain.title) for domain in DOMAINS],
-                (12, 8),
-                no_value="Nothing is known in this time: is the exporter scraped?",
+                HALF,
+                no_value="No data: was the exporter up?",
                 texts=COURSE,
             ),
             timeline(
@@ -365,20 +364,20 @@ def history() -> Row:
                 "Which critical alerts and errors fired when; warnings stand on the dashboards of the parts. One that "
                 "comes and goes wants its cause found; one that stays wants somebody.",
                 [Query(course_of_alerts(), "{{alertname}}")],
-                (12, 8),
+                HALF,
                 no_value="No grave alert fired in this time",
                 texts=COURSE,
             ),
             graph(
                 303,
-                "Availability of services over 1 hour",
+                "Availability over 1 hour",
                 f"For each service the share of probes in the hour before that did not find it down. Dashed: the "
                 f"objective, {objective:.1%}. A line that falls is an outage; it rises an hour after its end.",
                 [
                     Query("max by (check) (check:rounds_check_availability:ratio_rate1h)", "{{check}}"),
                     Query(f"0 * count(up{{{JOB}}}) + {objective:g}", "objective", limit=DOWN),
                 ],
-                (12, 8),
+                THIRD,
                 no_value="No service is checked, or nothing is recorded yet",
                 unit="percentunit",
                 minimum=None,
@@ -394,8 +393,8 @@ def history() -> Row:
                     Query(risen(TABLES.series("changes_total", is_("change", change)), "change"), change)
                     for change in CHANGES
                 ],
-                (6, 8),
-                no_value="No table is watched",
+                THIRD,
+                no_value="Not configured: tables",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -409,8 +408,8 @@ def history() -> Row:
                 "Runs",
                 "Runs of the pipeline and of syncs that ended, in each slice of the time shown, and those that failed.",
                 runs(),
-                (6, 8),
-                no_value="Neither syncs nor the pipeline are configured",
+                THIRD,
+                no_value="Not configured: syncs, the pipeline",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -430,8 +429,8 @@ def runs() -> list[Query]:
     pipeline = f"sum({risen(APR.series('runs_total', PRODUCTION), 'outcome')})"
     pipeline_failed = f"sum({risen(APR.series('runs_total', PRODUCTION, PIPELINE_FAILED), 'outcome')})"
     return [
-        Query(f"{syncs} - {syncs_failed}", "syncs"),
-        Query(f"{pipeline} - {pipeline_failed}", "pipeline"),
+        Query(f"{syncs} - {syncs_failed}", "sync runs"),
+        Query(f"{pipeline} - {pipeline_failed}", "pipeline runs"),
         Query(f"{syncs_failed} + {pipeline_failed} or {syncs_failed} or {pipeline_failed}", "failed"),
     ]
 
