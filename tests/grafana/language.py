@@ -204,8 +204,9 @@ def contradictions(dashboards: Iterable[Json]) -> list[str]:
             for override in panel["fieldConfig"].get("overrides", []):
                 looks = {entry["id"]: entry["value"] for entry in override["properties"]}
                 name = override["matcher"]["options"]
-                if panel["type"] == "table" and "mappings" not in looks:
-                    units[f"column {name}"].add(_unit(looks))
+                if panel["type"] == "table":
+                    # Numbers that are shown as words have no unit of theirs.
+                    units[f"column {name}"] |= set() if "mappings" in looks else {_unit(looks)}
                 elif override["matcher"]["id"] == "byName":
                     colours[name.lower()] |= _own_colours(looks)
             for text, colour in _states(panel):
