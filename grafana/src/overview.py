@@ -224,7 +224,7 @@ def freshness() -> Row:
                         label=True,
                         link=link_to("exporter", "Show this collector", collector="${__data.fields.Collector}"),
                     ),
-                    Column("Age", AGE, unit="s", decimals=1, width=75),
+                    Column("Age", AGE, unit="s", decimals=0, width=75),
                     Column("Interval", f"max by (collector) ({INTERVAL})", unit="s", width=70),
                     share(RATIO),
                 ],
@@ -243,7 +243,7 @@ def freshness() -> Row:
                     Column(
                         "State", f"min by (source) (rounds_source_up{{{JOB}}})", unit="none", texts=UP_OR_DOWN, width=60
                     ),
-                    Column("Age", of_source(AGE), unit="s", decimals=1, width=75),
+                    Column("Age", of_source(AGE), unit="s", decimals=0, width=75),
                     share(of_source(RATIO)),
                 ],
                 THIRD,
@@ -258,7 +258,7 @@ def freshness() -> Row:
                 "the pipeline may be on days off.",
                 [
                     Column("What", "what", label=True),
-                    Column("Age", by_what(ages), unit="s", decimals=1, width=80),
+                    Column("Age", by_what(ages), unit="s", decimals=0, width=80),
                     share(f"{by_what(ages)} / {by_what(limits_)}"),
                 ],
                 THIRD,
@@ -323,7 +323,7 @@ def by_what(exprs: Iterable[str]) -> str:
 def course(domain: Domain) -> str:
     """How a domain stood: a code of `COURSE`; nothing where nothing is known of it."""
     alerts = Alerts(domain.name, domain.title)
-    graver = [f"{code} * group({alerts.firing(is_('severity', COURSE[code][0])})" for code in (3, 2, 1)]
+    graver = [f"{code} * group({alerts.firing(is_('severity', COURSE[code][0]))})" for code in (3, 2, 1)]
     strange = f"1 * group({alerts.firing(CALLING)})"
     unread = f"{UNREAD} * group(rounds_collector_success{{{domain.collectors}}} == 0)"
     return " or on () ".join([*graver, strange, unread, f"0 * group({INTERVAL}{{{domain.collectors}}})"])

@@ -14,9 +14,9 @@ from grafana.src import kit
 
 from grafana.lint import COLUMNS, Json, panels_of
 
-#: In this order; the dashboards of single rows may lack some.
-ROWS = ("Now", "History", "Detail")
-CARDS = {kit.SMALL_CARD, kit.CARD, kit.WIDE_CARD, kit.CARDS}
+#: In this order; the dashboards of single rows may lack some, and the overview alone tells how fresh all is.
+ROWS = ("Now", "Freshness", "History", "Detail")
+CARDS = {kit.TALL_CARDS, kit.SMALL_CARD, kit.CARD, kit.WIDE_CARD, kit.CARDS}
 REGULAR = {kit.THIRD, kit.HALF, kit.TWO_THIRDS, kit.WHOLE}
 LONG = {kit.LONG_THIRD, kit.LONG_HALF, kit.LONG_TWO_THIRDS, kit.LONG_WHOLE}
 #: A wall of cards is as large as a graph.

@@ -40,7 +40,8 @@ def named(metric: str, labels: dict[str, str]) -> str:
 
 
 def fires(alertname: str, severity: str, component: str, **labels: str) -> Series:
-    return always("ALERTS", alertname=alertname, alertstate="firing", severity=severity, component=component, **labels)
+    own = {"alertname": alertname, "alertstate": "firing", "severity": severity, "component": component}
+    return {"series": named("ALERTS", own | labels), "values": f"1x{SAMPLES}"}
 
 
 WATCHDOG = fires("Watchdog", "info", "exporter")
