@@ -47,7 +47,7 @@ UID = "overview"
 #: Every alert that calls for somebody.
 FIRING = f'ALERTS{{alertstate="firing",{CALLING}}}'
 #: What tells alerts apart on this dashboard, besides their names: the labels of what they are about.
-SUBJECTS = ("check", "table", "organization", "app", "validation_type", "collector", "source", "integration")
+SUBJECTS = ("app", "check", "table", "organization", "validation_type", "collector", "source", "integration")
 #: What of that a dashboard can be narrowed to, and the dashboard.
 NARROWED = {"check": "services", "table": "tables", "organization": "syncs", "app": "emr", "collector": "exporter"}
 APR, EMR, SYNCS, TABLES = (Metrics(f"rounds_{name}_") for name in ("apr", "emr", "sync", "table"))
@@ -390,11 +390,11 @@ def history() -> Row:
                 "Rows of watched tables that came, changed and went, in each slice of the time shown. Many at once are "
                 "an import, or a mistake.",
                 [
-                    Query(risen(TABLES.series("changes_total", is_("change", change)), "change"), change)
+                    Query(f"sum({risen(TABLES.series('changes_total', is_('change', change)), 'table')})", change)
                     for change in CHANGES
                 ],
                 THIRD,
-                no_value="Not configured: tables",
+                no_value="No change is known: are tables configured?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -409,7 +409,7 @@ def history() -> Row:
                 "Runs of the pipeline and of syncs that ended, in each slice of the time shown, and those that failed.",
                 runs(),
                 THIRD,
-                no_value="Not configured: syncs, the pipeline",
+                no_value="No run is known: are syncs or the pipeline configured?",
                 unit="locale",
                 style="bars",
                 points=BARS,
