@@ -168,7 +168,7 @@ def now() -> Row:
                 SMALL_CARD,
                 no_value=NONE,
                 unit="s",
-                decimals=0,
+                decimals=1,
                 steps=((None, UNKNOWN), (-VERY_LONG, DOWN), *CERTIFICATE[1:]),
                 link=ALL_CHECKS,
             ),
