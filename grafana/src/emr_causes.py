@@ -132,14 +132,14 @@ def detail() -> Row:
                 "The others: nobody, and it went on. `rounds emr report` says where in the program each was.",
                 [
                     Column("Kind", "error_type", label=True),
-                    Column("Noticed by", "source", label=True, width=110),
-                    Column("Application", "app", label=True, link=ROW, width=130),
+                    Column("Noticed by", "source", label=True, width=90),
+                    Column("Application", "app", label=True, link=ROW, width=100),
                     Column(
                         "Number",
                         f"{risen_in_range('errors_total', 'app, error_type, source')} > 0",
                         unit="locale",
                         decimals=0,
-                        width=100,
+                        width=90,
                         bar=WARNING,
                     ),
                 ],

@@ -233,7 +233,7 @@ def now() -> Row:
                         steps=((None, UP), (0.8, DEGRADED), (1, DOWN)),
                         width=110,
                     ),
-                    Column("Since success", f"max by (collector) ({SINCE_SUCCESS})", unit="s", decimals=1, width=120),
+                    Column("Since success", f"max by (collector) ({SINCE_SUCCESS})", unit="s", decimals=1, width=140),
                     Column("Overdue after", stale_after(), unit="s", width=120),
                     Column("Values", of_collector("rounds_collector_samples"), unit="locale", decimals=0, width=90),
                     Column("Runs", of_collector("rounds_collector_runs_total"), unit="locale", decimals=0, width=90),

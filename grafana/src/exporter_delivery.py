@@ -48,7 +48,6 @@ def delivery() -> list[Panel]:
     evaluated = risen("prometheus_rule_evaluations_total", "rule_group")
     unevaluated = risen("prometheus_rule_evaluation_failures_total", "rule_group")
     missed = risen("prometheus_rule_group_iterations_missed_total", "rule_group")
-    sent = risen("alertmanager_notifications_total", "integration, instance")
     return [
         graph(
             301,
@@ -133,7 +132,7 @@ def delivery() -> list[Panel]:
             "Messages sent",
             "Messages about alerts that Alertmanager sent, by the way they went. None for long while alerts fire: look "
             "at its page Status.",
-            [Query(f"sum by (integration) ({sent}) > 0", "{{integration}}")],
+            messages("alertmanager_notifications_total"),
             none=NO_ALERTMANAGER,
             looks=WAY_COLOURS,
         ),
@@ -142,7 +141,7 @@ def delivery() -> list[Panel]:
             "Messages failed",
             "Messages that Alertmanager gave up on, by the way they should have gone. Often a password was changed, or "
             "the receiver takes no more. Its log names the cause.",
-            [Query(f"sum({risen(one_way(way), 'integration, reason, instance')})", way) for way in WAYS],
+            messages("alertmanager_notifications_failed_total"),
             none=NO_ALERTMANAGER,
             looks=WAY_COLOURS,
         ),
@@ -157,9 +156,10 @@ def delivery() -> list[Panel]:
     ]
 
 
-def one_way(way: str) -> str:
-    """The failed messages of one way."""
-    return f'alertmanager_notifications_failed_total{{integration="{way}"}}'
+def messages(counter: str) -> list[Query]:
+    """How many messages of each way a counter of Alertmanager rose by."""
+    of_way = {way: f'{counter}{{integration="{way}"}}' for way in WAYS}
+    return [Query(f"sum({risen(each, 'integration, reason, instance')})", way) for way, each in of_way.items()]
 
 
 def process() -> list[Panel]:

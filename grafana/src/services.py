@@ -168,7 +168,7 @@ def now() -> Row:
                 SMALL_CARD,
                 no_value=NONE,
                 unit="s",
-                decimals=0,
+                decimals=1,
                 steps=((None, UNKNOWN), (-VERY_LONG, DOWN), *CERTIFICATE[1:]),
                 link=ALL_CHECKS,
             ),
@@ -374,6 +374,8 @@ def threshold(level: str) -> str:
 
 def detail() -> Row:
     """What is needed to find the cause, for the selected checks."""
+    # Addresses that need not be found have no such phase.
+    phases = f"rounds_check_phase_seconds{{{SELECTED}}}"
     bucket = f"rounds_check_duration_seconds_bucket{{{SELECTED}}}"
     expiry = selected("rounds_check_tls_expiry_timestamp_seconds")
     within = f"sum(increase(rounds_check_duration_seconds_count{{{SELECTED}}}[$__range]))"
@@ -424,7 +426,7 @@ def detail() -> Row:
                 "server. Connect: the network, or a full server. Encrypt: its certificate. Wait: the service works. "
                 "Receive: a large or slow answer.",
                 [
-                    Query(f'avg(rounds_check_phase_seconds{{{SELECTED},phase="{phase}"}})', word)
+                    Query(f'avg({phases[:-1]},phase="{phase}"}}) or 0 * avg({phases})', word)
                     for phase, word in PHASE_WORDS.items()
                 ],
                 HALF,

@@ -21,7 +21,6 @@ from grafana.src.kit import (
     NONE,
     PARTS,
     PLAIN,
-    SHARES,
     THIRD,
     TWO_THIRDS,
     UNKNOWN,
@@ -307,7 +306,7 @@ def now() -> Row:
                 CARD,
                 no_value=NONE,
                 unit="s",
-                decimals=0,
+                decimals=1,
                 link=ALL,
                 names=True,
             ),
@@ -488,15 +487,12 @@ def history() -> Row:
             graph(
                 204,
                 f"Duration of runs by operation, {hours}",
-                f"How long at most half of the runs of the {hours} before took, and 95 of 100, of all organisations. "
+                f"How long at most 95 of 100 runs of the {hours} before took, of all organisations. "
                 "Dashed: what is expected of clinics of three sizes, and what is too long.",
                 [
-                    *(
-                        Query(
-                            f"histogram_quantile({share}, sum by (le, operation) ({bucket}))",
-                            f"{{{{operation}}}}: {name}",
-                        )
-                        for name, share in list(SHARES.items())[::2]
+                    Query(
+                        f"histogram_quantile(0.95, sum by (le, operation) ({bucket}))",
+                        "{{operation}}",
                     ),
                     *(Query(f"vector({seconds:g})", size, limit=UNKNOWN) for size, seconds in EXPECTED.items()),
                     Query(near, "too long", limit=DEGRADED),
@@ -625,14 +621,14 @@ def detail() -> Row:
                 [
                     Column("Organisation", "organization", label=True, link=ROW),
                     Column("Operation", "operation", label=True),
-                    Column("Sync", "sync", label=True, width=90),
-                    Column("Step", "step", label=True, width=170),
+                    Column("Sync", "sync", label=True, width=80),
+                    Column("Step", "step", label=True, width=140),
                     Column(
                         "Progress",
                         of("run_progress_ratio", *SELECTED, by=RUN),
                         unit="percentunit",
                         decimals=0,
-                        width=170,
+                        width=140,
                         bar=NEUTRAL,
                         full=1,
                     ),
@@ -641,7 +637,7 @@ def detail() -> Row:
                         of("run_reported_progress_ratio", *SELECTED, by=RUN),
                         unit="percentunit",
                         decimals=0,
-                        width=95,
+                        width=90,
                     ),
                     *(
                         Column(title, of(f"run_{metric}", *SELECTED, by=RUN), unit="locale", decimals=0, width=width)
@@ -652,19 +648,19 @@ def detail() -> Row:
                             ("Pages", "pages", 65),
                         )
                     ),
-                    Column("Per second", speed(*SELECTED), unit="none", decimals=1, width=100),
-                    Column("Left", remaining(*SELECTED), unit="s", decimals=0, width=90),
+                    Column("Per second", speed(*SELECTED), unit="none", decimals=1, width=90),
+                    Column("Left", remaining(*SELECTED), unit="s", decimals=0, width=80),
                     Column(
                         "Began",
                         f"1000 * {of('run_oldest_start_timestamp_seconds', *SELECTED, by=RUN)}",
                         unit="dateTimeFromNow",
-                        width=150,
+                        width=130,
                     ),
                     Column(
                         "Last change",
                         f"1000 * {of('run_last_progress_timestamp_seconds', *SELECTED, by=RUN)}",
                         unit="dateTimeFromNow",
-                        width=150,
+                        width=130,
                     ),
                 ],
                 WHOLE,
@@ -750,19 +746,19 @@ def detail() -> Row:
                 "From when on there is an alert on each of these, as configured. `docs/syncs.md` says what each means.",
                 [
                     Column("Limit", "threshold", label=True),
-                    Column("Sync", "sync", label=True, width=90),
-                    Column("After", of("threshold_seconds", SYNC, by="sync, threshold"), unit="s", width=90),
+                    Column("Sync", "sync", label=True, width=75),
+                    Column("After", of("threshold_seconds", SYNC, by="sync, threshold"), unit="s", width=80),
                     Column(
                         "Share at most",
                         of("threshold_ratio", SYNC, by="sync, threshold"),
                         unit="percentunit",
-                        width=120,
+                        width=110,
                     ),
                     Column(
                         "Patients",
                         f'label_replace({deleted}, "threshold", "deleted", "", "")',
                         unit="locale",
-                        width=85,
+                        width=75,
                     ),
                 ],
                 THIRD,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -112,9 +111,8 @@ def _title_findings(dashboard: Json) -> Iterator[str]:
     titles = [panel["title"] for panel in panels_of(dashboard)]
     for title in sorted({title for title in titles if titles.count(title) > 1}):
         yield f"title: {title} is that of two panels"
-    last = [panel["title"] for panel in dashboard["panels"] if panel["title"] == "Firing alerts"]
-    cards = list(itertools.takewhile(lambda panel: panel["gridPos"]["y"] == 1, dashboard["panels"][1:]))
-    if last and (cards[-1]["title"] != "Firing alerts" or cards[-1]["gridPos"]["w"] != kit.WIDE_CARD[0]):
+    places = [panel["gridPos"] for panel in panels_of(dashboard) if panel["title"] == "Firing alerts"]
+    if any((place["y"], place["x"] + place["w"]) != (1, COLUMNS) for place in places):
         yield "title: Firing alerts is not the last card of the first line"
 
 
@@ -180,14 +178,13 @@ def colours_of(node: Any) -> set[str]:
 
 def colour_literals(folder: Path) -> list[str]:
     """Colours that stand in code outside of `kit`, as ``file:line: colour``."""
-    found = []
-    for file in sorted(folder.glob("*.py")):
-        if file.name == "kit.py":
-            continue
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and COLOUR.fullmatch(node.value):
-                found.append(f"{file.name}:{node.lineno}: {node.value}")
-    return found
+    return [
+        f"{file.name}:{node.lineno}: {node.value}"
+        for file in sorted(folder.glob("*.py"))
+        if file.name != "kit.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and COLOUR.fullmatch(node.value)
+    ]
 
 
 def contradictions(dashboards: Iterable[Json]) -> list[str]:

@@ -148,7 +148,7 @@ def _panel_findings(panel: Json, dashboard: Json, known: Known) -> Iterator[str]
     if panel["type"] == "row":
         return
     description = panel.get("description", "").strip()
-    if not description.endswith("."):
+    if not description.endswith((".", "?")):
         yield f"description: {where} has none, or no whole sentence"
     if panel["type"] == "text":
         if not panel["options"].get("content"):
