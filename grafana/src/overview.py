@@ -262,7 +262,7 @@ def freshness() -> Row:
                     share(f"{by_what(ages)} / {by_what(limits_)}"),
                 ],
                 THIRD,
-                no_value="Not configured: syncs, the pipeline, backups",
+                no_value="No age is known: is the exporter up, and are these configured?",
                 sort=("Of its limit", True),
             ),
         ],
