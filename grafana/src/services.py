@@ -63,6 +63,10 @@ ONE_CHECK = link_to(UID, "Show this check", tier="$__all", check="${__field.labe
 ROW_CHECK = link_to(UID, "Show this check", tier="$__all", check="${__data.fields.Check}")
 EXPORTER = link_to("exporter", "Look at the exporter")
 
+#: A space that does not break lines, and what separates the parts of a card's name.
+SPACE = "\u00a0"
+DOT = f"\u00b7{SPACE}"
+
 #: What is left of a certificate. A card begins with what is not known, so that it needs a number below all others.
 CERTIFICATE = ((None, DOWN), (limits.certificate_critical(), DEGRADED), (limits.certificate_warning(), UP))
 VERY_LONG = 1e9
@@ -96,12 +100,13 @@ def cards() -> str:
     status = f"max by (check) (rounds_check_http_status_code{{{TIER}}})"
     failures = f"sum by (check, reason) (increase(rounds_check_failures_total{{{TIER}}}[5m])) > 0"
     down = f'max by (check) (rounds_check_state{{state="down",{TIER}}}) == 1'
+    why = f"group by (check, reason) (topk by (check) (1, {failures}) and on (check) {down})"
+    for reason, word in words.PROBES.items():
+        why = f'label_replace({why}, "why", "{DOT}{word.replace(" ", SPACE)}", "reason", "{reason}")'
     labels = {
-        "took": label("took", "$1\u00a0ms", f'count_values by (check) ("ms", {took})', "ms"),
+        "took": label("took", f"$1{SPACE}ms", f'count_values by (check) ("ms", {took})', "ms"),
         "answer": label("answer", "$1", f'count_values by (check) ("status", {status})', "status"),
-        "why": label(
-            "why", "$1", f"group by (check, reason) (topk by (check) (1, {failures}) and on (check) {down})", "reason"
-        ),
+        "why": why,
     }
     joins = (f"* on (check) group_left ({name}) ({source} or on (check) {EVERY})" for name, source in labels.items())
     return f"sort_desc({' '.join((STATE, *joins))})"
@@ -109,7 +114,7 @@ def cards() -> str:
 
 def label(name: str, text: str, source: str, old: str) -> str:
     """A label made of another one, with what separates it from the one before it; its spaces do not break lines."""
-    return f'label_replace({source}, "{name}", "\u00b7\u00a0{text}", "{old}", "(.+)")'
+    return f'label_replace({source}, "{name}", "{DOT}{text}", "{old}", "(.+)")'
 
 
 def now() -> Row:
