@@ -11,7 +11,8 @@ PYTEST = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down up-demo down-demo test test-all test-ci lint format bench docs dashboards lock clean
+.PHONY: help demo up down up-demo down-demo test test-all test-ci lint format bench docs dashboards manifests dist sbom \
+	image lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -75,6 +76,22 @@ docs: $(VENV)/dev.stamp ## generate what is generated in docs/
 dashboards: $(VENV)/dev.stamp ## generate grafana/dashboards/ from grafana/src/
 	$(BIN)/python grafana/src/build.py
 
+manifests: $(VENV)/dev.stamp ## generate what is generated in deploy/kubernetes/
+	$(BIN)/python deploy/kubernetes/generate.py
+
+dist: $(VENV)/dev.stamp ## build wheel, sdist and bill of materials into dist/
+	@rm -rf dist
+	$(BIN)/python scripts/dist.py dist
+	$(BIN)/python scripts/sbom.py dist
+	@cd dist && sha256sum -- *.whl *.tar.gz *.json > SHA256SUMS
+
+sbom: $(VENV)/dev.stamp ## write the bill of materials alone
+	$(BIN)/python scripts/sbom.py dist
+
+image: ## build the exporter's image, with version and revision
+	docker build -f exporter/Dockerfile --build-arg ROUNDS_REVISION=$$(git describe --always --dirty --abbrev=12 --exclude='*') \
+	  -t rounds-exporter:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .
+
 LOCK = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
@@ -85,7 +102,7 @@ lock: $(VENV)/dev.stamp ## pin the versions of all dependencies anew
 	$(LOCK) --upgrade --output-file requirements-fakesnow.txt requirements-fakesnow.in
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(FAKESNOW) .mypy_cache .ruff_cache .pytest_cache .coverage exporter/*.egg-info
+	rm -rf $(VENV) $(FAKESNOW) build dist .mypy_cache .ruff_cache .pytest_cache .coverage exporter/*.egg-info
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { scripts/system-packages python3-venv && $(PYTHON) -m venv --clear $(VENV); }

@@ -24,7 +24,7 @@ from rounds.ledger.commands import ledger_commands
 from rounds.ledger.keeper import Keeper
 from rounds.logs import configure_logs
 from rounds.resources import Resources
-from rounds.selfmetrics import program_version
+from rounds.version import program_revision, program_version
 
 DEFAULT_ADDRESS = "127.0.0.1:12780"
 DEFAULT_FILE = Path("rounds.yml")
@@ -136,6 +136,13 @@ def _status(options: argparse.Namespace) -> int:
     return OK if healthy else FAILED
 
 
+def _completion(options: argparse.Namespace) -> int:
+    from rounds import completion  # noqa: PLC0415
+
+    print(completion.script(_parser(), options.shell), end="")
+    return OK
+
+
 def _demo(options: argparse.Namespace) -> int:
     from rounds.demo import main as demo  # noqa: PLC0415
 
@@ -170,7 +177,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use or configuration.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rounds {program_version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"rounds {program_version()} (revision {program_revision()})"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(
@@ -212,6 +221,8 @@ def _parser() -> argparse.ArgumentParser:
         help="where the exporter listens (default: %(default)s)",
     )
     demo.add_argument("--speed", type=float, default=1.0, help="how much faster its script runs (default: %(default)s)")
+    shells = command("completion", _completion, "print a script that completes commands and options in a shell")
+    shells.add_argument("shell", choices=("bash", "zsh"), help="the shell")
     groups: dict[str, Any] = {}
     for section, further in _further_commands():
         among: Any = commands

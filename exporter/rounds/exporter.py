@@ -17,10 +17,11 @@ import structlog
 from rounds.config import Config, load_config
 from rounds.databases.databases import Databases
 from rounds.domain import Domain, Job
-from rounds.errors import ConfigError
+from rounds.errors import CollectorError, ConfigError
 from rounds.exposition import Exposition
 from rounds.ledger import metrics as ledger_metrics
 from rounds.ledger.keeper import Keeper
+from rounds.ledger.lease import Lease
 from rounds.ledger.schema import Schema
 from rounds.metrics import Metric
 from rounds.resources import Resources
@@ -34,6 +35,10 @@ _SWITCH_AFTER = 0.0005
 _TELL_WITHIN = 2.0
 #: Seconds for jobs to end when the exporter stops; the process must be gone within 10.
 _STOP_WITHIN = 5.0
+#: Seconds after which the exporter looks whether it still holds the lease, or does so now.
+_FOLLOW_EVERY = 0.1
+#: Seconds after which it tries again to begin or end its work, where that failed.
+_AGAIN_AFTER = 5.0
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -66,14 +71,17 @@ class Exporter:
         self._loop = LoopThread("collection")
         self._reloading = threading.Lock()
         self._stopped = False
+        #: The lease and the term of it for which jobs run now, both None without a lease.
+        self._turn: tuple[Lease | None, int | None] = (None, None)
+        self._moving = asyncio.Lock()
+        self._following: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start running jobs."""
         # While another thread renders, the probes' loop gets its turn after this long instead of after 5 ms.
         sys.setswitchinterval(_SWITCH_AFTER)
         self._loop.start()
-        self._loop.call(self._go_over_to(self.config)).result()
-        self.own.reload_time = time.time()
+        self._loop.call(self._begin()).result()
         # What lives as long as the process is left out of garbage collections, which stop all threads while they look
         # at it: with a thousand checks for 100 ms.
         gc.collect()
@@ -96,8 +104,6 @@ class Exporter:
                 for problem in error.problems:
                     log.error("configuration refused; the one before stays in use", problem=problem)  # noqa: TRY400
                 raise
-            self.config = config
-            self.own.reload_successful, self.own.reload_time = True, time.time()
             log.info("configuration loaded", files=" ".join(map(str, self._files)))
 
     def stop(self) -> None:
@@ -118,6 +124,20 @@ class Exporter:
             await self._close()
 
     @property
+    def standing_by(self) -> bool:
+        """Whether another exporter may hold the lease of the ledger, so that nothing is collected or told here.
+
+        Asked anew by each scrape: a process that was stopped for long must not tell what it knew before.
+        """
+        lease, term = self._turn
+        return lease is not None and (term is None or lease.term != term)
+
+    @property
+    def lease(self) -> Lease | None:
+        """This exporter's part in the lease of the ledger, None where none is configured."""
+        return self._turn[0]
+
+    @property
     def jobs(self) -> list[tuple[Job, JobStatus]]:
         """All jobs with their status."""
         return self.scheduler.jobs
@@ -130,10 +150,13 @@ class Exporter:
     @property
     def waiting(self) -> list[str]:
         """The names of jobs that have not ended a first run; the exporter is ready when there are none."""
-        return [job.name for job, status in self.jobs if status.last_run is None]
+        return [] if self.standing_by else [job.name for job, status in self.jobs if status.last_run is None]
 
     def render(self, *, openmetrics: bool, gzip: bool, collectors: frozenset[str] | None = None) -> bytes:
         """The exposition's bytes, of some collectors or of all and the exporter itself."""
+        if self.standing_by:
+            own = [*self.own.families([], standby=True), *self._keeper.families()] if collectors is None else []
+            return self.exposition.render(openmetrics=openmetrics, gzip=gzip, collectors=frozenset(), tail=own)
         tail = (
             [*self.own.families(self.jobs), *self._keeper.families()]
             if collectors is None
@@ -153,22 +176,71 @@ class Exporter:
             for job in await domain.configure(getattr(config, domain.name), self._resources)
         ]
 
+    async def _no_jobs(self) -> None:
+        """Run none, and forget all that was counted since the start: it is not to be gone on with by another term."""
+        await self.scheduler.apply([])
+        self._databases.configure({})
+        for domain in self.domains:
+            await domain.configure(None, self._resources)
+
+    async def _begin(self) -> None:
+        async with self._moving:
+            await self._go_over_to(self.config)
+        self.own.reload_time = self.own.used_since
+        self._following = asyncio.create_task(self._follow())
+
     async def _apply(self, config: Config) -> None:
         """Go over to another configuration, or back to the one in use where a domain or the ledger refuses it."""
-        try:
-            await self._go_over_to(config)
-        except BaseException:
-            await self._go_over_to(self.config)
-            raise
+        async with self._moving:
+            before = self.own.used_since
+            try:
+                await self._go_over_to(config)
+            except BaseException:
+                await self._go_over_to(self.config)
+                self.own.used_since = before
+                raise
+            self.config = config
+            self.own.reload_successful, self.own.reload_time = True, self.own.used_since
 
     async def _go_over_to(self, config: Config) -> None:
         await self.scheduler.pause()
         self.exposition.max_series = config.max_series
-        await self.scheduler.apply(await self._jobs(config))
+        self._keeper.configure(config.state)
+        lease = None
+        if config.state.lease is not None:
+            lease = (await in_daemon_thread(self._keeper.ledger, "ledger")).lease
+        if lease is not None:
+            await in_daemon_thread(lease.start, "lease")
+        turn = lease, lease.term if lease else None
+        if turn != self._turn:
+            await self._no_jobs()
+            self._turn = turn
+        if not self.standing_by:
+            await self.scheduler.apply(await self._jobs(config))
+        self.own.used_since = time.time()
+
+    async def _follow(self) -> None:
+        """Begin work when the lease is taken, end it when it is lost."""
+        while True:
+            await asyncio.sleep(_FOLLOW_EVERY)
+            lease, term = self._turn
+            if lease is None or lease.term == term:
+                continue
+            try:
+                async with self._moving:
+                    await self._go_over_to(self.config)
+            except Exception as error:  # noqa: BLE001  # whatever it was, it must not be the last attempt
+                self._turn = lease, None
+                told = str(error) if isinstance(error, CollectorError | ConfigError) else type(error).__name__
+                log.error("jobs cannot begin; tried again", error=told)  # noqa: TRY400
+                await asyncio.sleep(_AGAIN_AFTER)
 
     async def _stop(self) -> None:
-        await self.scheduler.pause()
-        await self._close()
+        if self._following is not None:
+            self._following.cancel()
+        async with self._moving:
+            await self.scheduler.pause()
+            await self._close()
 
     async def _close(self) -> None:
         for domain in self.domains:

@@ -44,14 +44,29 @@ def landing_page(status: dict[str, Any]) -> str:
         if status["config"]["last_reload_successful"]
         else f"The last reload was refused; the configuration of {ago(loaded, now)} stays in use. The log says why."
     )
-    empty = "" if sections else "<p>No domain is configured, so there is nothing to collect.</p>"
+    lease = f"<p>{escape(lease_line(status['lease'], now))}</p>" if status["lease"] else ""
+    empty = (
+        ""
+        if sections or (status["lease"] and not status["lease"]["held"])
+        else "<p>No domain is configured, so there is nothing to collect.</p>"
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Rounds</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body>"
         f'<h1>Rounds</h1><p class="muted">Prometheus exporter, version {escape(status["version"])}, '
-        f"up for {span(now - status['started'])}. {notice}</p><nav>{links}</nav>{empty}{sections}</body></html>\n"
+        f"up for {span(now - status['started'])}. {notice}</p>{lease}"
+        f"<nav>{links}</nav>{empty}{sections}</body></html>\n"
     )
+
+
+def lease_line(lease: dict[str, Any], now: float) -> str:
+    """What is to be said of the ledger's lease, in one line."""
+    if lease["held"]:
+        return f"Took the lease of the ledger {ago(lease['since'], now)}, as {lease['this']}."
+    others = lease["holder"] if lease["holder"] != lease["this"] else None
+    holder = f"{others} holds the lease of the ledger" if others else "nobody is seen to hold the lease of the ledger"
+    return f"Stands by for {span(now - lease['since'])} and runs no job: {holder}."
 
 
 def _collector(collector: dict[str, Any], now: float) -> str:

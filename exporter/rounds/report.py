@@ -9,7 +9,7 @@ from typing import Any
 
 from rounds.fields import format_duration
 from rounds.metrics import Metric
-from rounds.pages import ago
+from rounds.pages import ago, lease_line
 
 
 def catalogue_json(metrics: Sequence[Metric]) -> str:
@@ -64,7 +64,8 @@ def status_table(status: dict[str, Any]) -> str:
     errors = [f"{job['name']}: {job['reason']}: {job['error']}" for job in jobs if job["error"]]
     if not status["config"]["last_reload_successful"]:
         errors.append("the last reload of the configuration was refused; the one before stays in use")
-    return "\n".join([*table, *([""] if errors else []), *errors]) + "\n"
+    lease = [lease_line(status["lease"], now), ""] if status.get("lease") else []
+    return "\n".join([*lease, *table, *([""] if errors else []), *errors]) + "\n"
 
 
 def _row(job: dict[str, Any], now: float) -> tuple[str, ...]:

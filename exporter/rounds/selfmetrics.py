@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric as ClientMetric
@@ -19,11 +17,17 @@ from rounds.errors import FAILURE_REASONS
 from rounds.exposition import Exposition
 from rounds.metrics import Family, Kind, Metric
 from rounds.scheduler import JobStatus
+from rounds.version import program_revision, program_version
 
 _REASON = (("reason", FAILURE_REASONS),)
 _COLLECTOR = ("collector",)
 
-BUILD_INFO = Metric("rounds_build_info", "gauge", "Version of Rounds and of Python. Always 1.", ("version", "python"))
+BUILD_INFO = Metric(
+    "rounds_build_info",
+    "gauge",
+    "Version of Rounds, revision of its source, version of Python. Always 1.",
+    ("version", "revision", "python"),
+)
 RELOAD_SUCCESSFUL = Metric(
     "rounds_config_last_reload_successful",
     "gauge",
@@ -32,7 +36,8 @@ RELOAD_SUCCESSFUL = Metric(
 RELOAD_TIME = Metric(
     "rounds_config_last_reload_success_timestamp_seconds",
     "gauge",
-    "When the configuration in use was loaded.",
+    "When the exporter began to use its configuration: when it was loaded, or the ledger's lease was taken. Absent"
+    " while the exporter stands by.",
 )
 SUCCESS = Metric(
     "rounds_collector_success", "gauge", "Whether the last run of each of the collector's jobs succeeded.", _COLLECTOR
@@ -111,17 +116,14 @@ _OWN = (
 )
 
 
-@functools.cache
-def program_version() -> str:
-    """The installed version; ``unknown`` when run from a folder that is not installed."""
-    try:
-        return version("rounds-exporter")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 class SelfMetrics:
-    """Gathers them. Thread-safe."""
+    """Gathers them. Thread-safe.
+
+    Attributes:
+        reload_successful: whether the last attempt to load the configuration succeeded.
+        reload_time: when the configuration in use was loaded, as Unix seconds.
+        used_since: when jobs began to run by it: then, or when the lease was taken.
+    """
 
     def __init__(self, exposition: Exposition, databases: Databases) -> None:
         self._exposition = exposition
@@ -131,6 +133,7 @@ class SelfMetrics:
         self._process: tuple[ClientCollector, ...] = (ProcessCollector(registry=None), PlatformCollector(registry=None))
         self.reload_successful = True
         self.reload_time: float | None = None
+        self.used_since: float | None = None
 
     def expect_requests(self, handlers: Iterable[str]) -> None:
         """Begin counting these handlers' good answers at 0."""
@@ -145,17 +148,16 @@ class SelfMetrics:
         """Every metric that this can export."""
         return [*_OWN, *(family.metric for family in self._of_process())]
 
-    def families(self, jobs: Sequence[tuple[Job, JobStatus]]) -> list[Family]:
-        """The families as they are now."""
+    def families(self, jobs: Sequence[tuple[Job, JobStatus]], *, standby: bool = False) -> list[Family]:
+        """The families as they are now; of an exporter that stands by only what concerns itself."""
         with self._lock:
             requests = sorted(self._requests.items())
         return [
-            BUILD_INFO.family([((program_version(), platform.python_version()), 1)]),
+            BUILD_INFO.family([((program_version(), program_revision(), platform.python_version()), 1)]),
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
-            RELOAD_TIME.family([((), self.reload_time)]),
-            *self.of_collectors(jobs),
+            RELOAD_TIME.family([((), None if standby else self.used_since)]),
             MAX_SERIES.family([((), self._exposition.max_series)]),
-            *self._of_sources(),
+            *([] if standby else [*self.of_collectors(jobs), *self._of_sources()]),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),
         ]

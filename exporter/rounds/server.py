@@ -65,7 +65,7 @@ class Handlers:
         exporter = self._exporter
         asked = frozenset(request.query_params.getlist("collect[]"))
         unknown = sorted(asked - exporter.collectors)
-        if unknown:
+        if unknown and not exporter.standing_by:
             known = ", ".join(sorted(exporter.collectors))
             return PlainTextResponse(f"unknown collector {', '.join(unknown)}; known: {known}\n", 400)
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
@@ -86,6 +86,8 @@ class Handlers:
     async def ready(self, _: Request) -> Response:
         """Whether every job has ended a first run."""
         waiting = self._exporter.waiting
+        if self._exporter.standing_by:
+            return PlainTextResponse("Rounds is ready and stands by.\n")
         if not waiting:
             return PlainTextResponse("Rounds is ready.\n")
         return PlainTextResponse(f"Rounds is not ready: waiting for the first run of {', '.join(waiting)}.\n", 503)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from rounds.selfmetrics import program_version
+from rounds.version import program_revision, program_version
 
 if TYPE_CHECKING:
     from rounds.domain import Job
@@ -20,8 +20,10 @@ def status_of(exporter: Exporter) -> dict[str, Any]:
         collectors[job.collector].append(_job(job, status, exporter.exposition.samples(job.name)))
     return {
         "version": program_version(),
+        "revision": program_revision(),
         "started": exporter.started,
         "ready": not exporter.waiting,
+        "lease": _lease(exporter),
         "config": {
             "last_reload_successful": exporter.own.reload_successful,
             "loaded": exporter.own.reload_time,
@@ -30,6 +32,21 @@ def status_of(exporter: Exporter) -> dict[str, Any]:
             {"name": name, "state": _worst([each["state"] for each in jobs]), "jobs": jobs}
             for name, jobs in collectors.items()
         ],
+    }
+
+
+def _lease(exporter: Exporter) -> dict[str, Any] | None:
+    """Who holds the lease, as far as is known here, and since when this exporter has held it or stood by."""
+    lease = exporter.lease
+    if lease is None:
+        return None
+    seen = lease.seen
+    return {
+        "held": not exporter.standing_by,
+        "since": lease.since,
+        "this": lease.holder,
+        "holder": seen.holder if seen and seen.in_force else None,
+        "epoch": seen.epoch if seen else None,
     }
 
 

@@ -84,6 +84,7 @@ PHRASES: dict[str, dict[str, str]] = {
     },
     "exporter": {
         "ConfigReloadFailed": "configuration refused",
+        "ExporterRedundancyLost": "one of two is down",
         "CollectorFailing": "collector fails",
         "RuleEvaluationFailing": "rules fail",
         "NotificationsFailing": "messages lost",
@@ -91,6 +92,7 @@ PHRASES: dict[str, dict[str, str]] = {
         "SourceDown": "source down",
         "LedgerQuarantined": "ledger was damaged",
         "LedgerDown": "ledger down",
+        "LeaseNotHeld": "nobody reads",
         "ExporterDown": "no answer",
     },
 }
@@ -271,6 +273,8 @@ def _unknown(domain: Domain) -> Iterable[str]:
     gone += f"collector) {INTERVAL}{{{domain.collectors}}})"
     yield f"{UNKNOWN_NOW} * {about(silent, 'exporter down')}"
     yield f"{UNKNOWN_NOW} * {about(gone, 'exporter down')}"
+    unheld = f"max(rounds_ledger_lease_held{{{JOB}}}) == 0"
+    yield f"{UNKNOWN_NOW} * {about(unheld, 'no exporter reads')}"
     yield f"{UNKNOWN_NOW} * {about(f'absent({WATCHDOG})', 'rules not evaluated')}"
 
 

@@ -50,7 +50,7 @@ def test_an_example_is_accepted(
     tree = yaml.safe_load(example)
     # A source that stands in another example on the page.
     asked = {each.get("source") for name in ("tables", "syncs", "emr") for each in tree.get(name, ())} - {None}
-    text = re.sub(r"(_file: )[^\s,}]+", rf"\g<1>{secret}", example)
+    text = re.sub(r"(_file: )(\"[^\"]*\"|[^\s,}]+)", rf"\g<1>{secret}", example)
     if "sources" not in tree and asked:
         text += "\nsources:\n" + "".join(f"  {name}: {{kind: sqlite, path: x.db}}\n" for name in sorted(asked))
     file = tmp_path / "rounds.yml"

@@ -187,6 +187,15 @@ HERE = [answers(), WATCHDOG]
             (kit.NO_DATA, kit.UNKNOWN, "rules not evaluated"),
             id="no rules: no alert means nothing",
         ),
+        pytest.param(
+            [
+                *HERE,
+                answers("b"),
+                *(always("rounds_ledger_lease_held", 0, job="rounds", instance=name) for name in "ab"),
+            ],
+            (kit.NO_DATA, kit.UNKNOWN, "no exporter reads"),
+            id="two exporters, and neither holds the lease",
+        ),
         pytest.param([], (kit.NO_DATA, kit.UNKNOWN, "exporter down"), id="nothing at all"),
         pytest.param(
             [*HERE, *collector("services", success=0)],

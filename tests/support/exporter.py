@@ -55,7 +55,7 @@ class RunningExporter:
             assert self.process.returncode is None, self.log
             return re.search(r"event=listening address=(\S+) tls=(\w+)", self.log)
 
-        found = await until(address, within=20)
+        found = await until(address, within=60)
         assert found is not None
         self.url = f"{'https' if found[2] == 'true' else 'http'}://{found[1]}"
 
@@ -102,15 +102,16 @@ async def running_exporter(
     *flags: str,
     environ: Mapping[str, str] | None = None,
     client: httpx.AsyncClient | None = None,
+    module: str = "rounds",
 ) -> AsyncIterator[RunningExporter]:
-    """Run an exporter on a free port until left."""
+    """Run an exporter on a free port until left; ``module`` is what is run as ``rounds``."""
     file, log = folder / "rounds.yml", folder / "rounds.log"
     file.write_text(config, encoding="utf-8")
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "rounds",
+            module,
             "run",
             f"--config.file={file}",
             "--web.listen-address=127.0.0.1:0",

@@ -10,7 +10,9 @@ from multiprocessing import forkserver
 import pytest
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["support.dying", "support.apr_dying", "support.syncs_dying", "support.emr_dying"])
+CONTEXT.set_forkserver_preload(
+    ["support.dying", "support.apr_dying", "support.syncs_dying", "support.emr_dying", "support.leasing"]
+)
 
 # The server looks for modules where Python does by itself, not where pytest was told to: without this it would import
 # nothing, and each child everything.

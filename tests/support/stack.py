@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,29 +52,38 @@ def exporter_child(folder: Path, port: int) -> Child:
 
 
 @contextlib.asynccontextmanager
-async def watchers(folder: Path, scale: Scale, exporter: str, slack: str, mail: str | None) -> AsyncIterator[Watchers]:
+async def watchers(
+    folder: Path,
+    scale: Scale,
+    exporter: str | Mapping[str, str],
+    slack: str,
+    mail: str | None,
+    *,
+    root: Path = REPOSITORY,
+) -> AsyncIterator[Watchers]:
     """Run Prometheus and Alertmanager until left.
 
     Args:
         folder: for files.
         scale: what the bundle's times are divided by.
-        exporter: ``host:port`` of what is scraped as the exporter.
+        exporter: ``host:port`` of what is scraped as the exporter; by the targets' names where there are others.
         slack: the URL that takes Slack messages.
         mail: ``host:port`` of the mail server; None for no e-mail.
+        root: where the bundle is.
     """
     prometheus, alertmanager = require_binary("prometheus"), require_binary("alertmanager", "prometheus-alertmanager")
     addresses = {name: f"127.0.0.1:{pick_port(0)}" for name in ("prometheus", "alertmanager")}
     async with contextlib.AsyncExitStack() as stack:
-        file = bundle.write_alertmanager(REPOSITORY, folder, scale, slack, mail)
+        file = bundle.write_alertmanager(root, folder, scale, slack, mail)
         command = [str(alertmanager), f"--config.file={file}", f"--storage.path={folder / 'am'}"]
         command += [f"--web.listen-address={addresses['alertmanager']}", "--cluster.listen-address="]
         await _start(stack, Child("alertmanager", command, folder), addresses["alertmanager"])
         moved = {
-            "exporter:12780": exporter,
+            **({"exporter:12780": exporter} if isinstance(exporter, str) else exporter),
             "alertmanager:9093": addresses["alertmanager"],
             "127.0.0.1:9090": addresses["prometheus"],
         }
-        file = bundle.write_prometheus(REPOSITORY, folder, scale, moved)
+        file = bundle.write_prometheus(root, folder, scale, moved)
         command = [str(prometheus), f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
         command += [f"--web.listen-address={addresses['prometheus']}"]
         await _start(stack, Child("prometheus", command, folder), addresses["prometheus"])

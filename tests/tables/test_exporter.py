@@ -235,6 +235,23 @@ class TestImport:
         assert main(["tables", "import", str(state), "--table=patients", f"--config.file={file}"]) == 2
         assert complaint in capsys.readouterr().err
 
+    def test_a_table_is_reset_by_a_command(
+        self, patients: PatientsTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        patients.replace([(1, "Name 1"), (2, "Name 2")])
+        file = tmp_path / "rounds.yml"
+        file.write_text(config(patients, tmp_path), encoding="utf-8")
+        reset = ["tables", "reset", "--table=patients", f"--config.file={file}"]
+        assert main(reset) == 2, "there is nothing to be forgotten yet"
+        assert "no record yet" in capsys.readouterr().err
+        assert main(["once", f"--config.file={file}"]) == 0
+        patients.replace([(1, "Name 1")])
+        assert main(reset) == 0
+        assert main(["once", f"--config.file={file}"]) == 0
+        out = capsys.readouterr().out
+        assert 'rounds_table_changes_total{table="patients",change="deleted"} 0' in out
+        assert 'rounds_table_rebaselines_total{table="patients",reason="reset"} 1' in out
+
     def test_a_table_that_is_not_watched(self, tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file = tmp_path / "rounds.yml"
         file.write_text(config(SqlitePatients(tmp_path), tmp_path), encoding="utf-8")

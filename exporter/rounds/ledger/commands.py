@@ -18,6 +18,8 @@ from rounds.commands import Command
 from rounds.errors import CollectorError
 from rounds.fields import format_duration
 from rounds.ledger.faults import explain
+from rounds.ledger.lease import SCHEMA as LEASE
+from rounds.ledger.lease import look
 from rounds.ledger.ledger import store_of
 from rounds.ledger.salt import readable_by_others
 from rounds.ledger.schema import CORE, VERSIONS, Schema, newer_components, versions_of
@@ -29,7 +31,7 @@ from rounds.resources import Resources
 
 def ledger_commands(schemas: Sequence[Schema]) -> tuple[Command, ...]:
     """The commands; their section is ``state``."""
-    everything = [CORE, *schemas]
+    everything = [CORE, LEASE, *schemas]
 
     def check(_: argparse.Namespace, state: State, __: Resources) -> int:
         problems = list(_check(state, everything))
@@ -91,7 +93,7 @@ def _check(state: State, schemas: Sequence[Schema]) -> Iterator[str]:
         return
     try:
         with _looking(store) as connection:
-            yield from _check_schema(connection, schemas)
+            yield from _check_schema(connection, store, schemas)
             size = store.size([table.name for table in _present(connection, schemas)])
             print(f"size: {'unknown' if size is None else f'{size} bytes'}")
     except CollectorError as error:
@@ -108,7 +110,7 @@ def _check_salt(state: State) -> Iterator[str]:
         print(f"salt: {file}")
 
 
-def _check_schema(connection: Connection, schemas: Sequence[Schema]) -> Iterator[str]:
+def _check_schema(connection: Connection, store: Store, schemas: Sequence[Schema]) -> Iterator[str]:
     versions = _versions(connection)
     if CORE.component not in versions:
         yield "the database holds no ledger; the exporter makes one when a domain needs it"
@@ -118,6 +120,10 @@ def _check_schema(connection: Connection, schemas: Sequence[Schema]) -> Iterator
     print(f"begun: {datetime.fromtimestamp(created, UTC):%Y-%m-%d %H:%M:%S} UTC, {age} ago")
     for component, version in sorted(versions.items()):
         print(f"schema: {component} version {version}")
+    if LEASE.component in versions and store.now is not None:
+        standing = look(connection, store.now)
+        if standing is not None and standing.in_force:
+            print(f"lease: held by {standing.holder}, for {standing.left:.0f} s unless it is renewed")
     for component in newer_components(versions, schemas):
         yield f"{component} was written by a newer version of Rounds"
     names = {table.name for table in _present(connection, schemas)}

@@ -20,6 +20,7 @@ _MISSING = "cannot be opened: there is no such database"
 _BUSY = "cannot be opened: the server has too many connections"
 _DAMAGED = "is damaged; the exporter moves it aside when it starts again"
 _TOO_LONG = "refused a value that is too large"
+_NO_SETTING = "lacks a setting that the lease needs: it takes MariaDB 10.3 or newer, or PostgreSQL 12 or newer"
 _CONSTRAINT = "refused a row that contradicts another"
 _TABLES = "refused a statement: a table or a column is missing, or the statement is wrong"
 
@@ -47,6 +48,7 @@ _MARIADB = {
     **dict.fromkeys((1062, 1451, 1452), _CONSTRAINT),
     **dict.fromkeys((1142, 1143, 1227), _FORBIDDEN),
     **dict.fromkeys((1153, 1264, 1406), _TOO_LONG),
+    1193: _NO_SETTING,
     1205: _LOCKED,
     **dict.fromkeys((1020, 1213), _DEADLOCK),
     **dict.fromkeys((1036, 1290, 1792, 1836), _READ_ONLY),
@@ -58,10 +60,12 @@ _POSTGRESQL = {
     "22": _TOO_LONG,
     "23": _CONSTRAINT,
     "25006": _READ_ONLY,
+    "25P03": _GONE,
     "28": _REFUSED,
     "3D": _MISSING,
     "40": _DEADLOCK,
     "42501": _FORBIDDEN,
+    "42704": _NO_SETTING,
     "42": _TABLES,
     "53100": _FULL,
     "53200": _FULL,
@@ -72,7 +76,7 @@ _POSTGRESQL = {
     "57": _GONE,
 }
 #: What does not pass by itself.
-_LASTING = {_REFUSED, _FORBIDDEN, _MISSING}
+_LASTING = {_REFUSED, _FORBIDDEN, _MISSING, _NO_SETTING}
 
 
 @dataclass(frozen=True)
@@ -121,4 +125,6 @@ def _connection(error: object) -> str | None:
     message = str(error)
     if "authentication failed" in message or "no password supplied" in message or "no pg_hba.conf entry" in message:
         return _REFUSED
+    if "unrecognized configuration parameter" in message:
+        return _NO_SETTING
     return _MISSING if "does not exist" in message else _GONE

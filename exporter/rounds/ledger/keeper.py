@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from rounds.ledger import metrics
+from rounds.ledger.lease import Lease
 from rounds.ledger.ledger import Ledger, open_ledger
 from rounds.ledger.schema import Schema
 from rounds.ledger.settings import State
@@ -43,6 +44,12 @@ class Keeper:
             if self._ledger is None:
                 self._ledger = open_ledger(self._settings, self._schemas)
             return self._ledger
+
+    @property
+    def lease(self) -> Lease | None:
+        """This exporter's part in the lease, None where none is configured or the ledger is not in use."""
+        ledger = self._ledger
+        return ledger.lease if ledger else None
 
     def families(self) -> list[Family]:
         """Metrics of the ledger; none where it is not in use."""

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rounds.errors import CollectorError, ConfigError
 from rounds.ledger.faults import explain
+from rounds.ledger.lease import Lease, look, refuse_guests
 from rounds.ledger.salt import read_salt
 from rounds.ledger.schema import CORE, VERSIONS, Schema, migrate
 from rounds.ledger.servers import MariadbStore, PostgresqlStore
@@ -40,9 +41,10 @@ class Ledger:
         commits: transactions that were committed since the ledger was opened.
         last_commit: when the last one was, as Unix seconds; None before the first.
         created: when the ledger was begun, as Unix seconds; None until it could be opened.
+        lease: this exporter's part in the lease, None where none is configured.
     """
 
-    def __init__(self, store: Store, salt: str, schemas: Sequence[Schema]) -> None:
+    def __init__(self, store: Store, salt: str, schemas: Sequence[Schema], lease: float | None = None) -> None:
         self.salt = salt
         self.folder: Path | None = store.folder
         self.up = False
@@ -50,12 +52,15 @@ class Ledger:
         self.last_commit: float | None = None
         self.created: float | None = None
         self._store = store
-        self._schemas = schemas
-        self._tables = [table.name for schema in schemas for table in schema.metadata.sorted_tables]
+        self._schemas = [*store.schemas, *schemas]
+        self._tables = [table.name for schema in self._schemas for table in schema.metadata.sorted_tables]
         self._opening = threading.Lock()
         self._writing = threading.Lock()
         self._opened = self._closed = False
         self._size: tuple[float, int | None] = (float("-inf"), None)
+        self.lease: Lease | None = None
+        if lease is not None and store.now is not None:
+            self.lease = Lease(self._leasing, store.begin, store.now, lease, salt)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -65,6 +70,7 @@ class Ledger:
         After an error it may have been committed or not, as when a server's answer is lost: read again what is there.
 
         Raises:
+            NotHolderError: another exporter holds the lease, or this one does not hold it any more.
             CollectorError: ``internal`` when the ledger cannot be written, with what is wrong.
         """
         self._ready()
@@ -73,6 +79,7 @@ class Ledger:
         try:
             with self._transaction(self._store.writer) as connection:
                 self._store.begin(connection)
+                self._admit(connection)
                 yield connection
             self.commits += 1
             self.last_commit = time.time()
@@ -128,6 +135,8 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of it. A transaction under way is finished; no other is begun."""
+        if self.lease is not None:
+            self.lease.close()
         self._closed = True
         self._store.close()
 
@@ -144,6 +153,22 @@ class Ledger:
         except CollectorError:
             self.up = False
             raise
+
+    def _admit(self, connection: Connection) -> None:
+        """Go on only where this exporter may write, in a transaction that has locked out all others."""
+        if self._store.now is None:
+            return
+        standing = look(connection, self._store.now)
+        if self.lease is not None and self.lease.wanted:
+            self.lease.check(standing)
+        else:
+            refuse_guests(standing)
+
+    @contextmanager
+    def _leasing(self) -> Iterator[Connection]:
+        self._ready()
+        with self._transaction(self._store.leasing or self._store.writer) as connection:
+            yield connection
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
@@ -177,7 +202,7 @@ def open_ledger(settings: State, schemas: Sequence[Schema]) -> Ledger:
     Raises:
         ConfigError: it cannot be opened; says why and what to do.
     """
-    ledger = Ledger(store_of(settings), read_salt(settings.salt_path), [CORE, *schemas])
+    ledger = Ledger(store_of(settings), read_salt(settings.salt_path), schemas, settings.lease)
     try:
         ledger.open()
     except CollectorError as error:
@@ -197,8 +222,9 @@ def store_of(settings: State) -> Store:
     if settings.path is not None:
         return SqliteStore(settings.path)
     url = settings.engine_url
+    kind = PostgresqlStore if url.get_backend_name() == "postgresql" else MariadbStore
     try:
-        return PostgresqlStore(url) if url.get_backend_name() == "postgresql" else MariadbStore(url)
+        return kind(url, settings.lease)
     except ModuleNotFoundError as error:
         told = f"state.url: the driver {error.name} is not installed; install rounds-exporter[postgresql]"
         raise ConfigError([told]) from None

@@ -21,12 +21,23 @@ COMMITS = Metric("rounds_ledger_commits_total", "counter", "Transactions that th
 QUARANTINED = Metric(
     "rounds_ledger_quarantined_files", "gauge", "Damaged ledgers that were moved aside and still lie beside it."
 )
+LEASE_HELD = Metric(
+    "rounds_ledger_lease_held",
+    "gauge",
+    "Whether this exporter holds the ledger's lease, and so runs jobs. Absent where no lease is configured.",
+)
+LEASE_EXPIRY = Metric(
+    "rounds_ledger_lease_expiry_timestamp_seconds",
+    "gauge",
+    "Until when the lease holds, whoever holds it, as this exporter last read it in the ledger; by its server's clock.",
+)
 
-CATALOGUE = (UP, SIZE, CREATED, LAST_COMMIT, COMMITS, QUARANTINED)
+CATALOGUE = (UP, SIZE, CREATED, LAST_COMMIT, COMMITS, QUARANTINED, LEASE_HELD, LEASE_EXPIRY)
 
 
 def families(ledger: Ledger) -> list[Family]:
     """How the ledger fares now."""
+    lease = ledger.lease
     values = {
         UP: int(ledger.up),
         SIZE: ledger.size,
@@ -34,5 +45,7 @@ def families(ledger: Ledger) -> list[Family]:
         LAST_COMMIT: ledger.last_commit,
         COMMITS: ledger.commits,
         QUARANTINED: len(ledger.quarantined),
+        LEASE_HELD: None if lease is None else int(lease.term is not None),
+        LEASE_EXPIRY: lease.seen.expires if lease and lease.seen else None,
     }
     return [metric.family([((), value)]) for metric, value in values.items()]

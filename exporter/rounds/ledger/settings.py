@@ -11,11 +11,15 @@ from pydantic import BeforeValidator, WithJsonSchema, model_validator
 from sqlalchemy import URL
 
 from rounds.documents import Text
-from rounds.fields import FilePath, Model, Secret, SecretFile, exclusive, problem
+from rounds.fields import Duration, FilePath, Model, Secret, SecretFile, exclusive, problem
 
 DEFAULT_URL = "sqlite:////var/lib/rounds/state.db"
 
 _SQLITE = "sqlite:///"
+#: Servers end transactions that are idle after whole seconds; a third of it must be enough to renew it.
+_SHORTEST_LEASE = 3
+#: So that another exporter has taken over before ExporterDown and LeaseNotHeld fire, which wait for a minute.
+_LONGEST_LEASE = 30
 _DRIVERS = {"mariadb": "mysql+pymysql", "mysql": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
 
 
@@ -63,6 +67,9 @@ class State(Model):
     """A file that holds the password."""
     salt_file: FilePath | None = None
     """The file that holds the installation's salt; made when it is missing. Beside a SQLite file by default."""
+    lease: Duration | None = None
+    """For two exporters on one ledger: the one that holds the lease counts, the other stands by and takes it once it
+    was not renewed for so long. From 3s to 30s; servers only. Without it a ledger belongs to one exporter."""
 
     @model_validator(mode="after")
     def _credentials(self) -> Self:
@@ -71,11 +78,18 @@ class State(Model):
         if self.path is not None:
             if credentials:
                 raise problem("is for servers; a SQLite file has none", credentials[0])
+            if self.lease is not None:
+                raise problem(
+                    "is for servers: exporters cannot share a SQLite file; keep the ledger in MariaDB or PostgreSQL",
+                    "lease",
+                )
             return self
         if not self.user:
             raise problem("is required with a server", "user")
         if self.salt_file is None:
             raise problem("is required with a server: the salt is kept apart from the ledger", "salt_file")
+        if self.lease is not None and not _SHORTEST_LEASE <= self.lease <= _LONGEST_LEASE:
+            raise problem("should be from 3s to 30s", "lease")
         return self
 
     @property

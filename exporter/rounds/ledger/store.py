@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
+from rounds.ledger.schema import CORE, Schema
+
 #: Seconds that a transaction waits for another one to end.
 LOCK_WITHIN = 30
 
@@ -22,6 +24,9 @@ class Store(ABC):
         reader: an engine whose transactions see one state.
         folder: where large intermediate results may be spooled, None for the system's own place.
         slow_size: whether :meth:`size` asks a server.
+        schemas: the tables that every ledger in such a place has.
+        now: an expression for the server's clock, as Unix seconds; None where no lease can be kept.
+        leasing: an engine for the lease, where one was asked for.
     """
 
     engine: Engine
@@ -29,6 +34,9 @@ class Store(ABC):
     reader: Engine
     folder: Path | None = None
     slow_size: bool = False
+    schemas: tuple[Schema, ...] = (CORE,)
+    now: str | None = None
+    leasing: Engine | None = None
 
     def prepare(self) -> None:  # noqa: B027  # a server needs nothing
         """Make the place ready to be connected to.
