@@ -55,8 +55,19 @@ LAST_SUCCESS = Metric(
     "When the collector last succeeded: the oldest of its jobs. Absent until each of them has.",
     _COLLECTOR,
 )
+COLLECTOR_INFO = Metric(
+    "rounds_collector_info",
+    "gauge",
+    "The configured source that the collector reads. Always 1. Absent where it reads none.",
+    ("collector", "source"),
+)
 SAMPLES = Metric(
     "rounds_collector_samples", "gauge", "Time series that the collector exports; stale ones are dropped.", _COLLECTOR
+)
+MAX_SERIES = Metric(
+    "rounds_collector_max_series",
+    "gauge",
+    "Configured max_series: a run that finds more time series fails.",
 )
 RUNS = Metric("rounds_collector_runs_total", "counter", "Runs that ended.", _COLLECTOR)
 SKIPPED = Metric(
@@ -93,7 +104,9 @@ _OWN = (
     INTERVAL,
     LAST_RUN,
     LAST_SUCCESS,
+    COLLECTOR_INFO,
     SAMPLES,
+    MAX_SERIES,
     RUNS,
     SKIPPED,
     FAILURES,
@@ -143,6 +156,7 @@ class SelfMetrics:
             BUILD_INFO.family([((program_version(), program_revision(), platform.python_version()), 1)]),
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
             RELOAD_TIME.family([((), None if standby else self.used_since)]),
+            MAX_SERIES.family([((), self._exposition.max_series)]),
             *([] if standby else [*self.of_collectors(jobs), *self._of_sources()]),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),
@@ -167,6 +181,8 @@ class SelfMetrics:
         yield LAST_SUCCESS.family(
             ((name,), min(time for time in times if time) if all(times) else None) for name, times in succeeded.items()
         )
+        reads = {(job.collector, job.source) for job, _ in jobs if job.source}
+        yield COLLECTOR_INFO.family((labels, 1) for labels in sorted(reads))
         yield SAMPLES.family(
             ((name,), sum(self._exposition.samples(job.name) for job, _ in each)) for name, each in collectors.items()
         )

@@ -82,6 +82,7 @@ async def test_counters_outlive_the_process_and_a_reload(tmp_path: Path) -> None
         assert (await exporter.client.post(f"{exporter.url}/-/reload")).status_code == 200
         assert await changes(exporter) == (1, 0, 0)
         assert await exporter.value("rounds_collector_interval_seconds", collector="tables/patients") == 2
+        assert await exporter.value("rounds_collector_info", collector="tables/patients", source="clinic") == 1
         patients.replace(patients_of(range(8)))
         await until_changes(exporter, 2, 0, 0)
         assert await exporter.value("rounds_table_baseline_timestamp_seconds", table="patients") == baseline
