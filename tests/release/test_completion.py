@@ -61,7 +61,7 @@ def offered(file: Path, *words: str) -> set[str]:
         (["run", "--config.file", "=", "clinic"], {"clinic.yml"}),
         (["run", "--config.file", "=", "a.yml", "--web.config.file", "cl"], {"clinic.yml"}),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(sorted(words)),
 )
 def test_bash_offers(bash: Path, words: list[str], expected: set[str]) -> None:
     (bash.parent / "clinic.yml").touch()
