@@ -14,10 +14,12 @@ from grafana.src.exporter_queries import (
     INTERVAL,
     JOB,
     LOADED,
+    PAIR,
     ROW_COLLECTOR,
     SERVICES,
     SINCE_SUCCESS,
     TABLES,
+    TURN,
     UID,
     UP_OR_DOWN,
     WORKS,
@@ -117,8 +119,10 @@ def now() -> Row:
                 101,
                 "Exporter",
                 "Whether the exporter, the program that collects everything shown here, answers. While it is down, "
-                "nothing is known of what it watches: look at its log and start it again.",
-                f"min(up{{{JOB}}})",
+                "nothing is known of what it watches: look at its log and start it again. One down: of two that "
+                "take turns.",
+                f"max(up{{{JOB}}}) + (max(up{{{JOB}}}) > bool min(up{{{JOB}}}))",
+                texts=PAIR,
                 link=SERVICES,
             ),
             state_card(
@@ -446,7 +450,8 @@ def history() -> Row:
 
 def detail() -> Row:
     """What is needed to find the cause."""
-    ledger = "max by (instance) (rounds_ledger_%s{%s})"
+    up = f"max by (instance, member) (rounds_ledger_up{{{JOB}}})"
+    ledger = "max by (instance, member) (rounds_ledger_%s{%s})"
     return Row(
         300,
         "Detail",
@@ -454,10 +459,15 @@ def detail() -> Row:
             grid(
                 311,
                 "Ledgers",
-                "Where Rounds keeps what must last. The size follows the rows of the watched tables. Writing is when "
-                "something was last kept: a long time ago is a fault while anything is counted.",
+                "Where Rounds keeps what must last. Its size follows the rows of the watched tables. Last written "
+                "long ago is a fault while anything is counted. Of two exporters that take turns "
+                "(`docs/high-availability.md`), one works and one stands by.",
                 [
                     Column("Exporter", "instance", label=True),
+                    Column("Member", "member", label=True, width=90),
+                    Column(
+                        "Turn", f"{ledger % ('lease_held', JOB)} or 2 + 0 * {up}", texts=TURN, unit="none", width=120
+                    ),
                     Column("State", ledger % ("up", JOB), texts=UP_OR_DOWN, unit="none", width=90),
                     Column("Size", ledger % ("size_bytes", JOB), unit="bytes", decimals=1, width=90),
                     Column(
@@ -484,18 +494,19 @@ def detail() -> Row:
                 "of a problem.",
                 [
                     Column("Exporter", "instance", label=True),
+                    Column("Member", "member", label=True, width=90),
                     Column("Version", "version", label=True, width=80),
                     Column("Python", "python", label=True, width=80),
                     Column(
                         "Started",
-                        f"1000 * max by (instance) (process_start_time_seconds{{{JOB}}})",
+                        f"1000 * max by (instance, member) (process_start_time_seconds{{{JOB}}})",
                         unit="dateTimeFromNow",
                         width=150,
                     ),
                     Column("Loaded", f"1000 * {RELOADED}", unit="dateTimeFromNow", width=150),
                 ],
                 HALF,
-                rows=f"group by (instance, version, python) (rounds_build_info{{{JOB}}})",
+                rows=f"group by (instance, member, version, python) (rounds_build_info{{{JOB}}})",
                 no_value="No data: does Prometheus ask the exporter?",
                 sort=("Exporter", False),
             ),
@@ -506,7 +517,7 @@ def detail() -> Row:
 
 
 #: When the configuration in use was loaded.
-RELOADED = f"max by (instance) (rounds_config_last_reload_success_timestamp_seconds{{{JOB}}})"
+RELOADED = f"max by (instance, member) (rounds_config_last_reload_success_timestamp_seconds{{{JOB}}})"
 
 
 def dashboard() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grafana.src import limits
-from grafana.src.kit import DOWN, PARTS, UP, Texts, link_to
+from grafana.src.kit import DEGRADED, DOWN, NEUTRAL, NOT_CONFIGURED, PARTS, QUIET, UP, Texts, link_to
 
 UID = "exporter"
 COLLECTOR = 'collector=~"$collector"'
@@ -16,6 +16,10 @@ COLLECTOR_SHADES = {f"{domain}/": colour for domain, colour in DOMAIN_COLOURS.it
 
 WORKS: Texts = {1: ("works", UP), 0: ("fails", DOWN)}
 UP_OR_DOWN: Texts = {1: ("up", UP), 0: ("down", DOWN)}
+#: Of the exporter, or of two that take turns.
+PAIR: Texts = {**UP_OR_DOWN, 2: ("one down", DEGRADED)}
+#: Which of the two works, by the lease of their ledger.
+TURN: Texts = {1: ("works", UP), 0: ("stands by", NEUTRAL), 2: (NOT_CONFIGURED, QUIET)}
 LOADED: Texts = {1: ("loaded", UP), 0: ("refused", DOWN)}
 ALL_COLLECTORS = link_to(UID, "Show all collectors", collector="$__all")
 ROW_COLLECTOR = link_to(UID, "Show this collector", collector="${__data.fields.Collector}")

@@ -78,6 +78,8 @@ def test_a_state_has_one_colour(file: Path) -> None:
         "up": kit.UP,
         "works": kit.UP,
         "loaded": kit.UP,
+        "one down": kit.DEGRADED,
+        "stands by": kit.NEUTRAL,
         "degraded": kit.DEGRADED,
         "error": kit.DEGRADED,
         "down": kit.DOWN,
