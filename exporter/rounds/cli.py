@@ -17,14 +17,15 @@ from rounds import report
 from rounds.commands import Command
 from rounds.config import config_model, load_config
 from rounds.databases.databases import Databases
+from rounds.doctor import command as doctor
 from rounds.domains import all_domains
 from rounds.errors import CollectorError, ConfigError
-from rounds.exporter import Exporter, catalogue, schemas
+from rounds.exporter import Exporter, catalogues, schemas
 from rounds.ledger.commands import ledger_commands
 from rounds.ledger.keeper import Keeper
 from rounds.logs import configure_logs
 from rounds.resources import Resources
-from rounds.selfmetrics import program_version
+from rounds.version import program_revision, program_version
 
 DEFAULT_ADDRESS = "127.0.0.1:12780"
 DEFAULT_FILE = Path("rounds.yml")
@@ -105,14 +106,19 @@ def _check_config(options: argparse.Namespace) -> int:
     return OK
 
 
-def _config_schema(_: argparse.Namespace) -> int:
+def _config_schema(options: argparse.Namespace) -> int:
+    from rounds import reference  # noqa: PLC0415  # the other commands start faster without it
+
     model = config_model({domain.name: domain.section for domain in all_domains()})
-    print(json.dumps(model.model_json_schema(), indent=2))
+    if options.format == "markdown":
+        print(reference.markdown(model), end="")
+    else:
+        print(json.dumps(reference.json_schema(model), indent=2))
     return OK
 
 
 def _metrics(options: argparse.Namespace) -> int:
-    print(report.CATALOGUE_FORMATS[options.format](catalogue(all_domains())), end="")
+    print(report.CATALOGUE_FORMATS[options.format](catalogues(all_domains())), end="")
     return OK
 
 
@@ -140,10 +146,21 @@ def _status(options: argparse.Namespace) -> int:
     return OK if healthy else FAILED
 
 
+def _completion(options: argparse.Namespace) -> int:
+    from rounds import completion  # noqa: PLC0415
+
+    print(completion.script(_parser(), options.shell), end="")
+    return OK
+
+
 def _demo(options: argparse.Namespace) -> int:
     from rounds.demo import main as demo  # noqa: PLC0415
 
     return demo.run(listen=options.web_listen_address, speed=options.speed)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    return doctor.run(options, _files(options), all_domains())
 
 
 def _further_commands() -> list[tuple[str, Command]]:
@@ -174,7 +191,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use or configuration.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rounds {program_version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"rounds {program_version()} (revision {program_revision()})"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(
@@ -199,7 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check-config", _check_config, "check the configuration; exit 2 if it is refused")
     _takes_config(check)
     _takes_web_file(check)
-    command("config-schema", _config_schema, "print the JSON Schema of the configuration")
+    schema = command("config-schema", _config_schema, "print what the configuration may hold: a JSON Schema, or a page")
+    schema.add_argument("--format", choices=("json", "markdown"), default="json")
     metrics = command("metrics", _metrics, "print the catalogue of metrics")
     metrics.add_argument("--format", choices=sorted(report.CATALOGUE_FORMATS), default="markdown")
     status = command("status", _status, "ask a running exporter how its collectors fare; exit 1 if one failed")
@@ -207,7 +227,20 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--user", help="user of its basic authentication")
     status.add_argument("--password-file", type=Path, metavar="FILE", help="file with that user's password")
     status.add_argument("--ca-file", type=Path, metavar="FILE", help="certificate authority of its TLS certificate")
-    demo = command("demo", _demo, "show synthetic services that fail and recover, with Prometheus where installed")
+    examined = command(
+        "doctor", _doctor, "examine the whole installation and say how to mend it; exit 1 if it found something"
+    )
+    _takes_config(examined)
+    _takes_web_file(examined)
+    doctor.arguments(examined)
+    demo = command("demo", _demo, "show all five domains on synthetic data that changes on a script")
+    demo.epilog = (
+        "Starts, on 127.0.0.1 and with all files in a temporary folder (TMPDIR): services that fail and recover, a"
+        " stand-in for Snowflake, MariaDB, PostgreSQL, the programs that write there, the exporter, Prometheus,"
+        " Alertmanager, and catchers of Slack messages and e-mails. It says what is not installed and does without,"
+        " with SQLite instead of a server. A port that is taken is replaced. Within ten minutes each domain shows all"
+        " of its states, and alerts of each come and go. Ctrl-C ends all of it."
+    )
     demo.add_argument(
         "--web.listen-address",
         dest="web_listen_address",
@@ -215,7 +248,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="where the exporter listens (default: %(default)s)",
     )
-    demo.add_argument("--speed", type=float, default=1.0, help="how much faster its script runs (default: %(default)s)")
+    demo.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        help="how many times faster its script is played, from 0.1 to 2; limits and alerts follow (default: 1)",
+    )
+    shells = command("completion", _completion, "print a script that completes commands and options in a shell")
+    shells.add_argument("shell", choices=("bash", "zsh"), help="the shell")
     groups: dict[str, Any] = {}
     for section, further in _further_commands():
         among: Any = commands

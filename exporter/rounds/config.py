@@ -42,13 +42,13 @@ class Config(Model):
     """What every domain shares. :func:`config_model` adds one section for each domain."""
 
     max_series: Count = 10_000
-    """Most time series that one collector may export; a run that finds more fails with the reason limit."""
+    """Most time series that one job may export; a run that finds more fails with the reason ``limit``."""
 
     sources: dict[str, Annotated[Source, Field(discriminator="kind")]] = {}
-    """The databases and APIs that domains read, by name."""
+    """Databases and APIs that domains read, by name. The name is the label ``source``."""
 
     state: State = State()
-    """The ledger, where what lasts is kept."""
+    """The ledger: the one database that lasts. It is opened only when a configured domain keeps something in it."""
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Self:
@@ -92,7 +92,10 @@ def config_model(sections: Mapping[str, Any]) -> type[Config]:
     Args:
         sections: the type of each domain's section, by the domain's name.
     """
-    fields: dict[str, Any] = {name: (section | None, None) for name, section in sections.items()}
+    fields: dict[str, Any] = {
+        name: (section | None, Field(default=None, description=models_in(section)[0].__doc__))
+        for name, section in sections.items()
+    }
     model: type[Config] = create_model("Config", __base__=Config, **fields)
     return model
 

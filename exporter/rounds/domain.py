@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from rounds.commands import Command
 from rounds.ledger.schema import Schema
 from rounds.metrics import Family, Metric
+from rounds.needs import Need
 from rounds.resources import Resources
 
 #: Samples older than this many intervals are dropped, unless a domain says otherwise.
@@ -69,6 +70,10 @@ class Domain(ABC):
 
         Called on the loop that runs the jobs, while none of them runs.
         """
+
+    def needs(self, section: Any) -> Sequence[Need]:  # noqa: ARG002
+        """What it reads with this validated section, for ``rounds doctor``. Opens nothing."""
+        return ()
 
     def routes(self) -> Sequence[BaseRoute]:
         """HTTP routes that the domain serves besides ``/metrics``."""

@@ -265,10 +265,16 @@ def schemas(domains: Sequence[Domain]) -> list[Schema]:
     return [domain.schema for domain in domains if domain.schema is not None]
 
 
+def catalogues(domains: Sequence[Domain]) -> dict[str, list[Metric]]:
+    """Every metric that can be exported, sorted by name, by the domain that exports it; then the exporter's own."""
+    own = [*SelfMetrics(Exposition(), Databases()).catalogue(), *ledger_metrics.CATALOGUE]
+    found = {**{domain.name: domain.catalogue for domain in domains}, "exporter": own}
+    return {name: sorted(metrics, key=lambda each: each.name) for name, metrics in found.items()}
+
+
 def catalogue(domains: Sequence[Domain]) -> list[Metric]:
     """Every metric that the exporter and these domains can export, by name."""
-    own = [*SelfMetrics(Exposition(), Databases()).catalogue(), *ledger_metrics.CATALOGUE]
-    return sorted([*own, *(metric for domain in domains for metric in domain.catalogue)], key=lambda each: each.name)
+    return sorted((each for metrics in catalogues(domains).values() for each in metrics), key=lambda each: each.name)
 
 
 class LoopThread:

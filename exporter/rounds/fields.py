@@ -27,6 +27,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from rounds.documents import Text
 
+#: The keyword of the JSON Schema that says what a text holds, for people: a duration, a path.
+SHOWN_TYPE = "x-type"
+
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 _SECONDS = (86_400, 3_600, 60, 1, 0.001)
 
@@ -96,7 +99,7 @@ class Secret:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "writeOnly": True}
+        return {"type": "string", "writeOnly": True, SHOWN_TYPE: "secret"}
 
     @classmethod
     def _validate(cls, value: Any) -> Secret:
@@ -224,7 +227,11 @@ def _time_zone(name: str) -> str:
     return name
 
 
-TimeZone: TypeAlias = Annotated[str, AfterValidator(_time_zone)]
+TimeZone: TypeAlias = Annotated[
+    str,
+    AfterValidator(_time_zone),
+    WithJsonSchema({"type": "string", SHOWN_TYPE: "time zone", "examples": ["America/Sao_Paulo", "UTC"]}),
+]
 
 
 class SourceName:
@@ -236,6 +243,10 @@ class SourceName:
     def __init__(self, *kinds: str, needs: Mapping[str, str] = MappingProxyType({})) -> None:
         self.kinds = kinds
         self.needs = needs
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Say so in the JSON Schema too."""
+        return {**handler(schema), SHOWN_TYPE: f"name of a source ({', '.join(self.kinds)})"}
 
 
 def one_of_pattern(pattern: str, hint: str) -> Callable[[str], str]:
@@ -250,8 +261,11 @@ def one_of_pattern(pattern: str, hint: str) -> Callable[[str], str]:
     return check
 
 
-_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": "^([0-9.]+(ms|s|m|h|d))+$", "examples": ["15s", "1h"]})
-_PATH_SCHEMA = WithJsonSchema({"type": "string", "format": "path"})
+_DURATION_SCHEMA = WithJsonSchema(
+    {"type": "string", "pattern": "^([0-9.]+(ms|s|m|h|d))+$", SHOWN_TYPE: "duration", "examples": ["15s", "1h"]}
+)
+_PATH_SCHEMA = WithJsonSchema({"type": "string", "format": "path", SHOWN_TYPE: "path"})
+_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 #: Seconds, longer than zero, written as ``15s``.
 Duration: TypeAlias = Annotated[
@@ -270,7 +284,10 @@ Port: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65_535
 ReadableFile: TypeAlias = Annotated[Path, BeforeValidator(readable_file), _PATH_SCHEMA]
 #: An http or https URL without credentials; without a scheme it is http.
 HttpUrl: TypeAlias = Annotated[
-    str, BeforeValidator(_url), PlainSerializer(shown_url), WithJsonSchema({"type": "string", "format": "uri"})
+    str,
+    BeforeValidator(_url),
+    PlainSerializer(shown_url),
+    WithJsonSchema({"type": "string", "format": "uri", SHOWN_TYPE: "URL"}),
 ]
 #: A path that need not exist yet.
 FilePath: TypeAlias = Annotated[Path, BeforeValidator(_path), _PATH_SCHEMA]
@@ -281,8 +298,9 @@ Name: TypeAlias = Annotated[
     str,
     AfterValidator(
         one_of_pattern(
-            r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
+            _NAME_PATTERN,
             "should be a short name of letters, digits, '.', '_' and '-', such as api-gateway",
         )
     ),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME_PATTERN}$", SHOWN_TYPE: "name"}),
 ]

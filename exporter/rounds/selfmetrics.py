@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric as ClientMetric
@@ -19,11 +17,17 @@ from rounds.errors import FAILURE_REASONS
 from rounds.exposition import Exposition
 from rounds.metrics import Family, Kind, Metric
 from rounds.scheduler import JobStatus
+from rounds.version import program_revision, program_version
 
 _REASON = (("reason", FAILURE_REASONS),)
 _COLLECTOR = ("collector",)
 
-BUILD_INFO = Metric("rounds_build_info", "gauge", "Version of Rounds and of Python. Always 1.", ("version", "python"))
+BUILD_INFO = Metric(
+    "rounds_build_info",
+    "gauge",
+    "Version of Rounds, revision of its source, version of Python. Always 1.",
+    ("version", "revision", "python"),
+)
 RELOAD_SUCCESSFUL = Metric(
     "rounds_config_last_reload_successful",
     "gauge",
@@ -51,8 +55,19 @@ LAST_SUCCESS = Metric(
     "When the collector last succeeded: the oldest of its jobs. Absent until each of them has.",
     _COLLECTOR,
 )
+COLLECTOR_INFO = Metric(
+    "rounds_collector_info",
+    "gauge",
+    "The configured source that the collector reads. Always 1. Absent where it reads none.",
+    ("collector", "source"),
+)
 SAMPLES = Metric(
     "rounds_collector_samples", "gauge", "Time series that the collector exports; stale ones are dropped.", _COLLECTOR
+)
+MAX_SERIES = Metric(
+    "rounds_collector_max_series",
+    "gauge",
+    "Configured max_series: a run that finds more time series fails.",
 )
 RUNS = Metric("rounds_collector_runs_total", "counter", "Runs that ended.", _COLLECTOR)
 SKIPPED = Metric(
@@ -89,7 +104,9 @@ _OWN = (
     INTERVAL,
     LAST_RUN,
     LAST_SUCCESS,
+    COLLECTOR_INFO,
     SAMPLES,
+    MAX_SERIES,
     RUNS,
     SKIPPED,
     FAILURES,
@@ -97,15 +114,6 @@ _OWN = (
     SOURCE_QUERIES,
     HTTP_REQUESTS,
 )
-
-
-@functools.cache
-def program_version() -> str:
-    """The installed version; ``unknown`` when run from a folder that is not installed."""
-    try:
-        return version("rounds-exporter")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class SelfMetrics:
@@ -145,9 +153,10 @@ class SelfMetrics:
         with self._lock:
             requests = sorted(self._requests.items())
         return [
-            BUILD_INFO.family([((program_version(), platform.python_version()), 1)]),
+            BUILD_INFO.family([((program_version(), program_revision(), platform.python_version()), 1)]),
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
             RELOAD_TIME.family([((), None if standby else self.used_since)]),
+            MAX_SERIES.family([((), self._exposition.max_series)]),
             *([] if standby else [*self.of_collectors(jobs), *self._of_sources()]),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),
@@ -172,6 +181,8 @@ class SelfMetrics:
         yield LAST_SUCCESS.family(
             ((name,), min(time for time in times if time) if all(times) else None) for name, times in succeeded.items()
         )
+        reads = {(job.collector, job.source) for job, _ in jobs if job.source}
+        yield COLLECTOR_INFO.family((labels, 1) for labels in sorted(reads))
         yield SAMPLES.family(
             ((name,), sum(self._exposition.samples(job.name) for job, _ in each)) for name, each in collectors.items()
         )

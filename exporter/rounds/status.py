@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from rounds.selfmetrics import program_version
+from rounds.version import program_revision, program_version
 
 if TYPE_CHECKING:
     from rounds.domain import Job
@@ -20,6 +20,7 @@ def status_of(exporter: Exporter) -> dict[str, Any]:
         collectors[job.collector].append(_job(job, status, exporter.exposition.samples(job.name)))
     return {
         "version": program_version(),
+        "revision": program_revision(),
         "started": exporter.started,
         "ready": not exporter.waiting,
         "lease": _lease(exporter),

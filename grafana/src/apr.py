@@ -5,18 +5,25 @@ from __future__ import annotations
 from itertools import pairwise
 
 from grafana.src import limits
-from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src.alerts import CALLING, Alerts
 from grafana.src.counters import within
 from grafana.src.kit import (
     BARS,
+    CARDS,
     DATE,
     DEGRADED,
     DOWN,
+    HALF,
     INSERTED,
     NEUTRAL,
     NO_DATA,
+    NONE,
+    NOT_CONFIGURED,
+    NOTE,
     PARTS,
-    SEVERITY_COLOURS,
+    PLAIN,
+    SMALL_CARD,
+    THIRD,
     UNKNOWN,
     UP,
     WARNING,
@@ -35,7 +42,6 @@ from grafana.src.kit import (
     pie,
     render,
     stat_panel,
-    timeline,
 )
 from grafana.src.series import Metrics, is_
 
@@ -73,22 +79,27 @@ STATUS_WORDS = {
 STATUS_COLOURS = dict(
     zip(
         STATUSES,
-        (PARTS[8], PARTS[2], PARTS[0], PARTS[6], PARTS[1], PARTS[4], PARTS[7], PARTS[5], PARTS[3]),
+        (PARTS[8], PARTS[2], PARTS[0], PARTS[6], PARTS[1], PARTS[4], PARTS[7], PARTS[5], UNKNOWN),
         strict=True,
     )
 )
 STATUS_LOOKS = {STATUS_WORDS[status]: colour for status, colour in STATUS_COLOURS.items()}
 TYPE_COLOURS = dict(zip(VALIDATION_TYPES, (PARTS[0], PARTS[1], PARTS[4], PARTS[6]), strict=True))
 #: Titles of a run. What is invalid is the work that is left.
-RESULT_COLOURS = {"valid": PARTS[0], "invalid": WARNING, "queried": PARTS[8], "stored": PARTS[7]}
-SOURCE_COLOURS = dict(zip(SOURCES, (PARTS[0], PARTS[1], PARTS[8], PARTS[4], PARTS[5], PARTS[3]), strict=True))
+RESULT_COLOURS = {"valid": PARTS[0], "invalid": WARNING, "queried": PARTS[8]}
+SOURCE_WORDS = dict(
+    zip(SOURCES, ("pipeline", "bot", "first record", "resolved by itself", "monitor", "somebody else"), strict=True)
+)
+SOURCE_COLOURS = dict(
+    zip(SOURCE_WORDS.values(), (PARTS[0], PARTS[1], PARTS[8], PARTS[4], PARTS[5], PARTS[3]), strict=True)
+)
 RUN_WORDS = {
     "succeeded": ('run_mode="PRODUCTION",outcome="succeeded"', UP),
     "failed": ('run_mode="PRODUCTION",outcome="failed"', DOWN),
     "dry run": ('run_mode="DRY_RUN"', PARTS[2]),
 }
 WORKING: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN)}
-ALERTS = Alerts("apr")
+ALERTS = Alerts("apr", "the pipeline")
 
 ALL_TYPES = link_to(UID, "Show all types", validation_type="$__all")
 ONE_TYPE = link_to(UID, "Show this type", validation_type="${__field.labels.validation_type}")
@@ -138,13 +149,12 @@ def state_card(number: int, title: str, text: str, expr: str, *, link: tuple[str
         title,
         text,
         [Query(expr)],
-        (4, 4),
+        SMALL_CARD,
         no_value=NO_DATA,
         unit="none",
         texts=WORKING,
         steps=((None, UNKNOWN),),
         link=link,
-        text_sizes=(18, 34),
     )
 
 
@@ -155,7 +165,7 @@ def count_card(number: int, title: str, text: str, expr: str, *, colour: str, no
         title,
         text,
         [Query(expr)],
-        (3, 4),
+        SMALL_CARD,
         no_value=no_value,
         unit="locale",
         decimals=0,
@@ -174,58 +184,64 @@ def now() -> Row:
             state_card(
                 101,
                 "Pipeline",
-                "Whether the pipeline runs as it should. Fails: the last production run logged an error. Overdue: on "
-                "working days there was none for longer than `run_every`; look at the program's log, since a run that "
-                "fails early may leave no row.",
+                "Whether the program that works through the proposals runs as it should. Fails: its last run logged "
+                "an error. Overdue: it should have run again (`run_every`); look at its log, since a run that fails "
+                "early may leave no trace here.",
                 pipeline(),
             ),
             state_card(
                 102,
                 "Reading",
-                "Whether the exporter reads the tables. While it fails or is overdue, what is shown here is old or "
-                "missing; `rounds status` says why.",
+                "Whether Rounds can read the pipeline's database. While it fails or is overdue, what is shown here "
+                "is old or missing; `rounds status` says why.",
                 reading(),
                 link=READING,
             ),
             state_card(
                 103,
                 "Daily summary",
-                "Whether the summary of the current date was written after the last production run. Overdue: it is "
-                "older, and whoever reads it reads what was.",
+                "Whether the summary of the current date was written after the last run. Overdue: it is older, and "
+                "whoever reads it reads what was.",
                 summary(),
             ),
             stat_panel(
                 104,
                 "Business date",
-                "The latest date in the tables, which all figures of the current date are of. At the weekend it is "
-                "Friday, and before the first run of a morning the day before.",
+                "The date that the figures of the current date are of: the latest one in the database. At the "
+                "weekend that is Friday, and in the morning the day before, until the first run.",
                 # At noon, so that a browser in another zone shows the same day.
                 [Query(f"1000 * ({of('business_date_timestamp_seconds')} + 43200)")],
-                (4, 4),
+                SMALL_CARD,
                 no_value=NO_DATA,
                 unit=DATE,
                 link=ALL_TYPES,
-                text_sizes=(18, 34),
             ),
-            stat_panel(
-                105,
-                "Firing alerts",
-                "Alerts on the pipeline by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(),
-                (8, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
-                link=ALL_TYPES,
-                names=True,
-                colours=SEVERITY_COLOURS,
+            count_card(
+                111,
+                "Stuck",
+                "How many proposals have waited in one status for too long, 48 hours unless `stuck_after` says "
+                "otherwise. Where they wait stands under Detail.",
+                f"sum({of('proposals_stuck', by='status')})",
+                colour=DEGRADED,
+                no_value=NO_DATA,
             ),
+            count_card(
+                112,
+                "Unconfirmed",
+                "How many proposals the bot, the program that fills in the browser, has processed and nobody has "
+                "confirmed. If it takes too long (`unconfirmed_after`), an alert fires.",
+                of("proposals_unconfirmed"),
+                colour=WARNING,
+                no_value=NOT_CONFIGURED,
+            ),
+            ALERTS.card(105, link=ALL_TYPES),
             stat_panel(
                 106,
                 "Proposals",
-                "Proposals of the current date: without, and with an open invalid record. One that the pipeline stored "
-                "as valid although a record of it is open counts as invalid.",
+                "How many proposals of the current date have everything, and how many have an open invalid record: "
+                "something that is missing or wrong, and that somebody must put right.",
                 [Query(of(f"proposals_{name}"), name) for name in ("valid", "invalid")],
-                (6, 4),
+                CARDS,
                 no_value=NO_DATA,
                 unit="locale",
                 decimals=0,
@@ -237,27 +253,26 @@ def now() -> Row:
             stat_panel(
                 107,
                 "Value",
-                "Approved value, and value of the titles, of the valid records of the current date.",
+                "What was approved, and what the titles are worth, of the valid records of the current date, in reais.",
                 [Query(of("approved_value_brl"), "approved"), Query(of("title_value_brl"), "titles")],
-                (6, 4),
+                CARDS,
                 no_value=NO_DATA,
                 unit="currencyBRL",
                 decimals=1,
                 link=ALL_TYPES,
                 names=True,
-                text_sizes=(18, 34),
             ),
             stat_panel(
                 108,
                 "Last run",
-                "Titles that the last production run found valid and invalid, and proposals that it stored. Titles and "
-                "proposals are not to be put into one ratio.",
+                "How many titles the last run found valid and invalid, and how many proposals it stored. A proposal "
+                "has several titles, so that these do not add up.",
                 [
                     Query(of("last_run_records", is_("result", result)), word)
                     for result, word in (("valid", "valid titles"), ("invalid", "invalid titles"), ("stored", "stored"))
                 ],
-                (6, 4),
-                no_value="No run was logged",
+                CARDS,
+                no_value=NO_DATA,
                 unit="locale",
                 decimals=0,
                 steps=from_one(NEUTRAL),
@@ -265,87 +280,51 @@ def now() -> Row:
                 names=True,
                 colours={"invalid titles": WARNING},
             ),
-            count_card(
-                111,
-                "Stuck",
-                "Proposals that keep a status which is not final for longer than `stuck_after`, 48 hours by default. "
-                "Which status it is stands under Detail.",
-                f"sum({of('proposals_stuck', by='status')})",
-                colour=DEGRADED,
-                no_value="not known yet",
-            ),
-            count_card(
-                112,
-                "Unconfirmed",
-                "Proposals that the bot has processed and nobody confirmed. Those that are older than "
-                "`unconfirmed_after` are told by an alert.",
-                of("proposals_unconfirmed"),
-                colour=WARNING,
-                no_value="no bot",
-            ),
             pie(
                 109,
                 "Status overview",
-                "Proposals of the current date by status, that of the row that was changed last. Other: a status that "
-                "fits none of these, or none at all.",
+                "How far the proposals of the current date have come, in the words of the pipeline. Other: a status "
+                "that fits none of these, or none at all.",
                 [Query(of("proposals", is_("status", status)), STATUS_WORDS[status]) for status in STATUSES],
-                (9, 9),
+                THIRD,
                 no_value="No proposal of the current date",
                 colours=STATUS_LOOKS,
             ),
             bars(
                 110,
                 "Invalid records by type",
-                "Invalid records that are open now, of all dates.",
+                "How many invalid records of each type are open now, of all dates: the work that is left to do.",
                 [Query(f"sort_desc({calm})", "{{validation_type}}")],
-                (7, 9),
-                no_value="Nothing is known of invalid records",
+                THIRD,
+                no_value="No data: are the tables there?",
                 unit="locale",
                 decimals=0,
                 steps=((None, UNKNOWN), (0, WARNING)),
             ),
             stat_panel(
                 113,
-                f"Average resolution time, {LONG[0]} days",
-                "Time from the detection of an invalid record to its resolution, of those that were resolved in the "
-                "last seven days. Records that are still open are not in it: look at the oldest open one, too.",
+                f"Average time to resolve, {LONG[0]} days",
+                "How long it took from finding an invalid record to putting it right, of those put right in the "
+                "last seven days. What is still open is not in it: look at the oldest open one, too.",
                 [
                     Query(
                         average("invalid_record_resolution_seconds", LONG, by="validation_type"),
                         "{{validation_type}}",
                     )
                 ],
-                (8, 9),
-                no_value="Nothing was resolved",
+                THIRD,
+                no_value=NONE,
                 unit="s",
                 decimals=1,
                 link=ONE_TYPE,
                 names=True,
-                text_sizes=(14, 24),
             ),
-            grid(
-                115,
-                "Firing alerts",
-                "Alerts on the pipeline. Each has a page of its name among the runbooks, which says what to do.",
-                [
-                    Column("Alert", "alertname", label=True),
-                    Column("Severity", "severity", label=True, width=110, texts=SEVERITIES),
-                    Column(
-                        "Since",
-                        ALERTS.since("alertname, severity", CALLING),
-                        unit="dateTimeFromNow",
-                        width=160,
-                    ),
-                ],
-                (12, 6),
-                no_value="No alert is firing",
-                sort=("Since", True),
-            ),
+            ALERTS.listed(115, [], ALERTS.since("alertname, severity", CALLING)),
             grid(
                 116,
                 "Invalid records",
-                "Each type: what is open and since when, what the last 24 hours brought, and what flaps. Flapping: the "
-                "same proposal had such a record resolved twice or more on the current date.",
+                "Each type: what is open and since when, and what the last 24 hours brought. Flapping: proposals "
+                "that became invalid again after they were put right, on the current date.",
                 [
                     Column("Type", "validation_type", label=True, link=ROW_TYPE),
                     Column("Open", calm, unit="locale", decimals=0, width=70),
@@ -373,12 +352,12 @@ def now() -> Row:
                         of("invalid_records_flapping", by="validation_type"),
                         unit="locale",
                         decimals=0,
-                        steps=((None, "text"), (1, DEGRADED)),
+                        steps=((None, PLAIN), (1, DEGRADED)),
                         width=80,
                     ),
                 ],
-                (12, 6),
-                no_value="Nothing is known of invalid records",
+                HALF,
+                no_value="No data: are the tables there?",
                 sort=("Open", True),
             ),
         ],
@@ -394,13 +373,13 @@ def history() -> Row:
             graph(
                 201,
                 "Processing trend",
-                "Titles that production runs found valid and invalid. A bar stands for the time since the one before "
-                "it; its numbers are exact. A growing part of invalid ones is a change at a client or in a rule.",
+                "How many titles runs found valid and invalid. A bar stands for the time since the one before it; its "
+                "numbers are exact. If the invalid ones become more, something changed at a client or in a rule.",
                 [
                     Query(f"sum({rising('records_processed_total', is_('result', result), by='result')})", result)
                     for result in ("valid", "invalid")
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run in this time",
                 unit="locale",
                 style="bars",
@@ -412,11 +391,11 @@ def history() -> Row:
             graph(
                 202,
                 "Proposals by status",
-                "Proposals of the date that was current then. It falls to the first proposals of the day with each "
-                "new date.",
+                "How far the proposals of the date that was current then had come. It falls with each new date, which "
+                "begins with its first proposals.",
                 [Query(of("proposals", is_("status", status)), STATUS_WORDS[status]) for status in STATUSES],
-                (12, 8),
-                no_value="No proposal is known in this time",
+                HALF,
+                no_value="No proposal in this time",
                 unit="locale",
                 style="area",
                 colours=STATUS_LOOKS,
@@ -424,11 +403,11 @@ def history() -> Row:
             ),
             graph(
                 203,
-                "Alert volume",
-                "Alerts on invalid titles of the selected types, as the pipeline logged them. It logs the number of "
-                "titles, also where a message was skipped or failed: what really arrived is not known.",
+                "Messages of the pipeline",
+                "How many invalid titles the pipeline itself says it told somebody of. It writes that down also "
+                "where a message failed: what really arrived is not known.",
                 [Query(rising("alerts_sent_total", TYPE, by="validation_type"), "{{validation_type}}")],
-                (12, 8),
+                HALF,
                 no_value="No run in this time",
                 unit="locale",
                 style="bars",
@@ -441,11 +420,11 @@ def history() -> Row:
             graph(
                 204,
                 "Open invalid records",
-                "Of the selected types, of all dates. A level that only rises is work that nobody does; the pipeline "
-                "resolves records of the current date alone.",
+                "How many invalid records were open, of all dates. A level that only rises is work that nobody "
+                "does; the pipeline closes records of the current date alone.",
                 [Query(of("invalid_records", TYPE, by="validation_type"), "{{validation_type}}")],
-                (12, 8),
-                no_value="Nothing is known of invalid records in this time",
+                HALF,
+                no_value="No data: was the database read in this time?",
                 unit="locale",
                 style="area",
                 colours=TYPE_COLOURS,
@@ -455,13 +434,14 @@ def history() -> Row:
             graph(
                 205,
                 "Detected and resolved",
-                "Invalid records of the selected types that were detected, upwards, and resolved, downwards.",
+                "How many invalid records were found, upwards, and put right, downwards. More up than down for "
+                "days: the work grows.",
                 [
                     Query(f"sum({rising('invalid_records_detected_total', TYPE, by='validation_type')})", "detected"),
                     Query(f"-sum({rising('invalid_records_resolved_total', TYPE, by='validation_type')})", "resolved"),
                 ],
-                (12, 8),
-                no_value="Nothing is known of invalid records in this time",
+                HALF,
+                no_value="No data: was the database read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -472,15 +452,16 @@ def history() -> Row:
             ),
             graph(
                 206,
-                "Average resolution time",
-                "Of the records that were resolved in the 24 hours before. No line: none was.",
+                "Average time to resolve",
+                "How long it took to put invalid records right, of those of the 24 hours before. A gap: there was "
+                "none.",
                 [
                     Query(
                         average("invalid_record_resolution_seconds", "1d", TYPE, by="validation_type"),
                         "{{validation_type}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="Nothing was resolved in this time",
                 unit="s",
                 decimals=1,
@@ -489,16 +470,16 @@ def history() -> Row:
             ),
             graph(
                 207,
-                "Execution performance",
-                "Duration of the last production run, and the average of the 24 hours before, against the limit from "
-                "which a run is slow. The log has whole seconds.",
+                "Duration of runs of the pipeline",
+                "How long the last run took, and runs of the 24 hours before on average. Above the dashed line a "
+                "run is slow: a busy database, or far more proposals.",
                 [
                     Query(of("last_run_duration_seconds"), "last run"),
                     Query(average("run_duration_seconds", "1d"), "average, 24 h"),
                     Query(limit("slow_run_after"), "slow", limit=DEGRADED),
                 ],
-                (12, 8),
-                no_value="No run is known in this time",
+                HALF,
+                no_value="No run in this time",
                 unit="s",
                 style="steps",
                 log=True,
@@ -507,14 +488,14 @@ def history() -> Row:
             graph(
                 208,
                 "Runs",
-                "Runs that were logged: production ones by outcome, and dry runs. A run that fails early may leave no "
-                "row: a gap on a working day is as telling as a red bar.",
+                "How many runs succeeded and failed; dry runs are only for trying. A run that fails early may leave "
+                "no trace: a gap on a working day tells as much as a red bar.",
                 [
                     Query(f"sum({rising('runs_total', matchers, by='run_mode, outcome')})", word)
                     for word, (matchers, _) in RUN_WORDS.items()
                 ],
-                (12, 8),
-                no_value="No run is known in this time",
+                HALF,
+                no_value="No run in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -525,7 +506,7 @@ def history() -> Row:
             graph(
                 209,
                 "Status changes",
-                "Proposals that went into each status. Rows in which only values changed are not counted.",
+                "How many proposals moved on into each status. Changes of values alone are not counted.",
                 [
                     Query(
                         f"sum({rising('status_changes_total', is_('new_status', status), by='source, new_status')})",
@@ -533,8 +514,8 @@ def history() -> Row:
                     )
                     for status in STATUSES
                 ],
-                (12, 8),
-                no_value="No status change is known in this time",
+                HALF,
+                no_value="No status change in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -545,16 +526,16 @@ def history() -> Row:
             graph(
                 210,
                 "Status changes by source",
-                "Who changed them. BOT is the browser bot, SYSTEM the pipeline, BACKFILL a first record for what was "
-                "there before.",
+                "Who moved proposals on. Bot: the program that fills in the browser. Pipeline: its own rules. First "
+                "record: what was there before it began to count.",
                 [
                     Query(
-                        f"sum({rising('status_changes_total', is_('source', source), by='source, new_status')})", source
+                        f"sum({rising('status_changes_total', is_('source', source), by='source, new_status')})", word
                     )
-                    for source in SOURCES
+                    for source, word in SOURCE_WORDS.items()
                 ],
-                (12, 8),
-                no_value="No status change is known in this time",
+                HALF,
+                no_value="No status change in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -565,14 +546,14 @@ def history() -> Row:
             graph(
                 211,
                 "Bot activity",
-                "Status changes by the bot in the 24 hours before, and what it processed and nobody has confirmed. "
-                "The second rising while the first does not is a bot that works in vain.",
+                "How many proposals the bot moved on in the 24 hours before, and how many of its proposals nobody has "
+                "confirmed. If only the second rises, the bot works in vain.",
                 [
                     Query(grown("status_changes_total", "1d", 'source="BOT"'), "changes, 24 h"),
                     Query(of("proposals_unconfirmed"), "unconfirmed"),
                 ],
-                (8, 7),
-                no_value="Nothing is known of the bot in this time",
+                THIRD,
+                no_value="Not configured: the database knows no bot",
                 unit="locale",
                 style="steps",
                 soft_maximum=1,
@@ -582,10 +563,10 @@ def history() -> Row:
             graph(
                 212,
                 "Stuck proposals",
-                "By the status in which they are stuck.",
+                "How many proposals waited too long, by the status in which they waited.",
                 [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in UNFINISHED],
-                (8, 7),
-                no_value="The history of statuses was not read yet",
+                THIRD,
+                no_value="No data: the history was not read yet",
                 unit="locale",
                 style="area",
                 soft_maximum=1,
@@ -595,11 +576,11 @@ def history() -> Row:
             graph(
                 213,
                 "Flapping",
-                "Proposals of the current date of which a record of the selected types was resolved twice or more: "
-                "they become invalid again and again, and never show as open.",
+                "How many proposals of the current date became invalid again after they were put right. They never "
+                "show as open for long: look at the rules, not at the client.",
                 [Query(of("invalid_records_flapping", TYPE, by="validation_type"), "{{validation_type}}")],
-                (8, 7),
-                no_value="Nothing is known of invalid records in this time",
+                THIRD,
+                no_value="No data: was the database read in this time?",
                 unit="locale",
                 style="area",
                 soft_maximum=1,
@@ -607,16 +588,7 @@ def history() -> Row:
                 decimals=0,
                 link=ONE_TYPE,
             ),
-            timeline(
-                214,
-                "Alerts",
-                "When alerts on the pipeline fired: the gravest of each name. Their end includes the time for which "
-                "Prometheus keeps them.",
-                [Query(ALERTS.gravest("alertname"), "{{alertname}}")],
-                (24, 6),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(214, "alertname", "{{alertname}}"),
         ],
     )
 
@@ -646,7 +618,7 @@ def detail() -> Row:
             bars(
                 301,
                 "Time to resolution",
-                "Records of the selected types that were resolved in the time shown, by how long it took.",
+                "How many invalid records were put right in the time shown, by how long that took.",
                 slices(
                     "invalid_record_resolution_seconds",
                     shown,
@@ -654,7 +626,7 @@ def detail() -> Row:
                     in_range,
                     TYPE,
                 ),
-                (8, 9),
+                THIRD,
                 no_value="Nothing was resolved in this time",
                 unit="locale",
                 decimals=0,
@@ -662,21 +634,21 @@ def detail() -> Row:
             bars(
                 302,
                 "Products per proposal",
-                "Proposals of the current date by how many products they have. Which products these are stands in the "
-                "dashboard of records.",
+                "How many proposals of the current date have how many products. Which products these are stands in the "
+                "dashboard Proposal pipeline: records.",
                 slices("proposal_products", PRODUCT_BOUNDS, (*numbers, f"more than {products[-1]}"), "max(COUNTER)"),
-                (8, 9),
-                no_value="No product is known of the current date",
+                THIRD,
+                no_value="No product of the current date",
                 unit="locale",
                 decimals=0,
             ),
             bars(
                 303,
                 "Stuck proposals by status",
-                "Where they wait. Each status has somebody who must move it on.",
+                "Where proposals wait that wait too long. Each status has somebody who must move it on.",
                 [Query(of("proposals_stuck", is_("status", status)), STATUS_WORDS[status]) for status in UNFINISHED],
-                (8, 9),
-                no_value="The history of statuses was not read yet",
+                THIRD,
+                no_value="No data: the history was not read yet",
                 unit="locale",
                 decimals=0,
                 steps=((None, UNKNOWN), (0, DEGRADED)),
@@ -684,8 +656,8 @@ def detail() -> Row:
             grid(
                 304,
                 "Retention",
-                "Rows of each table, as far as the database knows without counting, and the oldest date in it. An "
-                "oldest date that does not move on is a cleanup that does not run; apr_valid_records is never cleaned.",
+                "How many rows each table has, about, and the oldest date in it. An oldest date that does not move "
+                "on is a cleanup that does not run; `apr_valid_records` is never cleaned.",
                 [
                     Column("Table", "table", label=True),
                     Column("Rows", of("table_rows", by="table"), unit="locale", decimals=0, width=110),
@@ -703,33 +675,33 @@ def detail() -> Row:
                         width=110,
                     ),
                 ],
-                (12, 8),
-                no_value="No table is known",
+                THIRD,
+                no_value="No data: was the database read?",
                 sort=("Table", False),
             ),
             grid(
                 305,
                 "Limits",
-                "From when on each of these is told, as configured in the exporter. The alerts use the same.",
+                "From when on there is an alert on each of these, as configured. `docs/apr.md` says what each means.",
                 [
                     Column("Limit", "threshold", label=True),
                     Column("After", of("threshold_seconds", by="threshold"), unit="s", width=140),
                 ],
-                (6, 8),
-                no_value="No limit is known",
+                THIRD,
+                no_value="No data: is the exporter up?",
                 sort=("Limit", False),
             ),
             grid(
                 306,
-                "What the database lacks",
-                "Tables, columns and values that an older database does not have. What needs them is not exported: "
+                "Missing in the database",
+                "Tables, columns and values that an older database does not have. What needs them is not shown: "
                 "`docs/apr.md` says which.",
                 [
                     Column("Table", "table", label=True, width=165),
                     Column("Problem", "problem", label=True),
                 ],
-                (6, 8),
-                no_value="It lacks nothing",
+                THIRD,
+                no_value="Nothing is missing",
                 sort=("Table", False),
                 rows=of("schema_problem", by="table, problem"),
             ),
@@ -737,11 +709,11 @@ def detail() -> Row:
                 bars(
                     number,
                     title,
-                    f"{what} The names are labels only where `labels.{label}` in the configuration asks for them; the "
-                    "dashboard of records has them without that.",
+                    f"{what} Names are shown only where `labels.{label}` in the configuration asks for them, since "
+                    "whoever sees the dashboard sees them. The dashboard of records has them without that.",
                     [Query(f"sort_desc({of(metric, by=label)})", f"{{{{{label}}}}}")],
-                    (8, 6),
-                    no_value="Not asked for",
+                    THIRD,
+                    no_value="Not configured: names are not asked for",
                     unit="locale",
                     decimals=0,
                 )
@@ -752,7 +724,11 @@ def detail() -> Row:
                 )
             ),
             note(
-                310, "Which records", "Where single proposals, clients, products and runs are.", WHICH_RECORDS, (24, 4)
+                310,
+                "Which records",
+                "Where single proposals, clients, products and runs are to be found.",
+                WHICH_RECORDS,
+                NOTE,
             ),
         ],
     )
@@ -760,8 +736,8 @@ def detail() -> Row:
 
 #: Metrics count; rows are in the database.
 WHICH_RECORDS = """\
-Metrics count records and name no client, manager or product, unless `labels` in the configuration asks for it. Recent
-status changes, issues by client and by product, what the bot did, and each run stand in the dashboard
+These panels count records and name no client, manager or product, unless `labels` in the configuration asks for it.
+Recent status changes, issues by client and by product, what the bot did, and each run stand in the dashboard
 *Proposal pipeline: records*, which asks the database itself: see *Records of the pipeline* in `docs/dashboards.md`.
 """
 

@@ -11,14 +11,15 @@ GRAFANA = ROOT / "grafana"
 if __name__ == "__main__":  # as a script its own folder is searched, not the repository
     sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
-from grafana.src import apr, apr_records, emr, exporter, journal, services, syncs, syncs_history, tables  # noqa: E402 - after the path is set
+from grafana.src import apr, apr_records, emr, exporter, journal, overview, services, syncs, syncs_history, tables  # noqa: E402 - after the path is set
 
 
 def generated() -> dict[Path, str]:
     """The text of each file. Grafana makes a folder of each directory."""
     always = GRAFANA / "dashboards" / "Rounds"
     texts = {
-        always / f"{module.UID}.json": module.dashboard() for module in (services, tables, apr, syncs, emr, exporter)
+        always / f"{module.UID}.json": module.dashboard()
+        for module in (overview, services, tables, apr, syncs, emr, exporter)
     }
     for kind in journal.KINDS:
         texts[GRAFANA / "journal" / kind / "Rounds" / f"{journal.UID}.json"] = journal.dashboard(kind)

@@ -4,10 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grafana.src.kit import DEGRADED, DOWN, NO_DATA, UNKNOWN, UP, Texts
+from grafana.src import words
+from grafana.src.counters import risen
+from grafana.src.kit import BARS, DEGRADED, DOWN, NO_DATA, UNKNOWN, UP, Panel, Query, Texts, graph
+
+from rounds.errors import FAILURE_REASONS
 
 INTERVAL = "rounds_collector_interval_seconds"
 STATES: Texts = {0: ("works", UP), 1: ("overdue", DEGRADED), 2: ("fails", DOWN), 3: (NO_DATA, UNKNOWN)}
+assert set(words.FAILURES) == set(FAILURE_REASONS)  # noqa: S101 - a new reason needs a word
+
+
+def failures(number: int, title: str, text: str, matcher: str, size: tuple[int, int]) -> Panel:
+    """Failed runs of the collectors that match, by what went wrong: bars that are counted exactly."""
+    counter = f'rounds_collector_failures_total{{{matcher},reason="%s"}}'
+    return graph(
+        number,
+        title,
+        text,
+        [Query(f"sum({risen(counter % reason, 'collector')})", word) for reason, word in words.FAILURES.items()],
+        size,
+        no_value="No data: nothing was collected in this time",
+        unit="locale",
+        style="bars",
+        points=BARS,
+        soft_maximum=1,
+        colours=words.colours(words.FAILURES.values()),
+        decimals=0,
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grafana.src import limits
-from grafana.src.alerts import CALLING, SEVERITIES
+from grafana.src.alerts import CALLING
 from grafana.src.emr_causes import detail
 from grafana.src.emr_course import history
 from grafana.src.emr_queries import (
@@ -33,14 +33,22 @@ from grafana.src.emr_queries import (
     series,
 )
 from grafana.src.kit import (
+    CARD,
     DEGRADED,
     DOWN,
+    HALF,
     NEUTRAL,
     NO_DATA,
-    SEVERITY_COLOURS,
+    NONE,
+    NOT_CONFIGURED,
+    PLAIN,
+    SMALL_CARD,
+    THIRD,
+    TWO_THIRDS,
     UNKNOWN,
     UP,
     WARNING,
+    WIDE_CARD,
     Column,
     Mark,
     Panel,
@@ -49,12 +57,14 @@ from grafana.src.kit import (
     Variable,
     always,
     bars,
-    from_one,
     grid,
     render,
     stat_panel,
 )
 from grafana.src.series import is_
+
+#: What an alert on an application may be about.
+SUBJECTS = ("check", "operation", "backup", "model", "crash")
 
 
 def now() -> Row:
@@ -66,11 +76,11 @@ def now() -> Row:
             stat_panel(
                 101,
                 "Health score",
-                "Of 100 points, what is left. It is for a look in passing, and no alert uses it: Score below says what "
-                "took points. Ochre: some are missing. Orange: 20 or more, which is what a degraded check takes. Red: "
-                "50 or more, which is what an unhealthy one takes.",
+                "Of 100 points, what is left, for a look in passing; no alert uses it. Ochre: some are missing. "
+                "Orange: 20 or more, as for a degraded check. Red: 50 or more, as for an unhealthy one. Below "
+                "stands what took them.",
                 [Query(of("health_score", APP, by="app"), "{{app}}")],
-                (4, 4),
+                CARD,
                 no_value=NO_DATA,
                 unit="none",
                 decimals=0,
@@ -81,11 +91,11 @@ def now() -> Row:
             stat_panel(
                 102,
                 "State",
-                "The worst of what the checks of each application found. Healthy: it has what it needs. Degraded: it "
+                "The worst that the checks of each application found. Healthy: it has what it needs. Degraded: it "
                 "works, but not as it should. Unhealthy: something that it needs does not work.",
                 [Query(f"max by (app) ({checked()})", "{{app}}")],
-                (4, 4),
-                no_value="No check has run",
+                CARD,
+                no_value=NO_DATA,
                 unit="none",
                 texts=CHECKED,
                 steps=((None, UNKNOWN),),
@@ -93,126 +103,118 @@ def now() -> Row:
                 names=True,
             ),
             stat_panel(
-                103,
-                "Checks",
-                "How many checks found what. Which they are, and why, stands below.",
-                [
-                    Query(f"count(({checked()}) == {code}) or 0 * count({checked()})", word)
-                    for word, code in reversed(CHECKED_CODES.items())
-                ],
-                (8, 4),
-                no_value="No check has run",
-                unit="none",
-                link=ALL,
-                names=True,
-                colours=STATE_COLOURS,
-            ),
-            stat_panel(
-                104,
-                "Firing alerts",
-                "Alerts on applications by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(APP, by="app, alertname, check, backup, operation"),
-                (8, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
-                link=ALL,
-                names=True,
-                colours=SEVERITY_COLOURS,
-            ),
-            stat_panel(
                 105,
                 "Active consultations",
-                "Patients who are being seen at the moment, as the application says. A number that stays while nobody "
-                "works is one that the application forgot to take back.",
+                "How many patients are being seen at the moment, as the application says. If it stays while nobody "
+                "works, the application forgot to take it back.",
                 [Query(of("gauge", APP, is_("name", "active_consultations"), by="app"), "{{app}}")],
-                (4, 4),
-                no_value="The application does not say",
+                CARD,
+                no_value=NOT_CONFIGURED,
                 unit="none",
                 decimals=0,
                 link=ONE,
                 names=True,
             ),
             stat_panel(
+                103,
+                "Checks by state",
+                "How many checks found what the application needs healthy, degraded or unhealthy. Which, and why, "
+                "stands below.",
+                [
+                    Query(f"count(({checked()}) == {code}) or 0 * count({checked()})", word)
+                    for word, code in reversed(CHECKED_CODES.items())
+                ],
+                WIDE_CARD,
+                no_value=NO_DATA,
+                unit="none",
+                decimals=0,
+                link=ALL,
+                names=True,
+                colours=STATE_COLOURS,
+            ),
+            ALERTS.card(104, APP, link=ALL, by="app, alertname, check, backup, operation"),
+            stat_panel(
                 106,
                 "Language model",
-                "The model that writes notes. Loaded: it answers at once. Installed: the first answer takes longer, "
-                "which is as it should be. Not installed: the server is there, the model is not. No answer: the server "
-                "is not there, or hangs.",
+                "The program that writes notes. Loaded: it answers at once. Installed: its first answer takes "
+                "longer, as it should. Not installed: install the model again. No answer: start its server again.",
                 [Query(model(), "{{model}}")],
-                (5, 4),
-                no_value="No model is configured",
+                WIDE_CARD,
+                no_value=NOT_CONFIGURED,
                 unit="none",
                 texts=MODEL,
                 steps=((None, UNKNOWN),),
                 link=ALL,
                 names=True,
-                text_sizes=(14, 28),
             ),
             stat_panel(
                 107,
                 "Newest backup",
-                "How long ago the newest good backup was made. Orange: longer than it should be.",
+                "How long ago the newest good backup, a copy of the data, was made. Orange: it is too old; make one "
+                "now.",
                 [
                     Query(f"{backup_age()} unless {old()}", "{{backup}}"),
                     Query(old(), "{{backup}}, too old", colour=DEGRADED),
                 ],
-                (5, 4),
-                no_value="There is no good backup",
+                WIDE_CARD,
+                no_value=NONE,
                 unit="s",
-                decimals=0,
+                decimals=1,
                 steps=always(UP),
                 link=ALL,
                 names=True,
-                text_sizes=(14, 28),
             ),
             *(
                 stat_panel(
                     number,
                     f"{what.capitalize()} left",
-                    f"The part of the {what} that is left, of the computer that has the least. Ochre under {limit:.0%}"
+                    f"Which share of the {what} is left, of the computer that has the least. Ochre under {limit:.0%}"
                     f"{more}.",
                     [Query(f"min({left(what)})", what)],
-                    (3, 4),
-                    no_value="not checked",
+                    SMALL_CARD,
+                    no_value=NOT_CONFIGURED,
                     unit="percentunit",
                     decimals=0,
                     steps=((None, UNKNOWN), (0, WARNING), (limit, NEUTRAL)),
                     link=ALL,
                 )
                 for number, what, limit, more in (
-                    (108, "disk", limits.emr_disk(), ", where there is an alert if it also gets less fast"),
-                    (114, "memory", limits.emr_memory(), ", where there is an alert if it stays so"),
+                    (
+                        108,
+                        "disk",
+                        limits.emr_disk(),
+                        ": delete what nobody needs. An alert fires if it also gets less fast",
+                    ),
+                    (114, "memory", limits.emr_memory(), ": close what nobody uses. An alert fires if it stays so"),
                 )
             ),
             stat_panel(
                 109,
                 "Last crash",
-                "How long ago an application last ended by an exception that nobody caught, by a fatal signal, or "
-                "without a word, as when somebody kills it or the power fails. The last kind is noticed when it is "
-                "started again.",
+                "How long ago an application last ended badly: by a fault in it (exception), ended by the computer "
+                "(fatal signal), or without a word, as when the power fails; that is noticed at its next start.",
                 [
                     Query(f"min({age('last_crash_timestamp_seconds', is_('kind', kind), by='app')})", word)
                     for kind, word in CRASH_WORDS.items()
                 ],
-                (4, 4),
-                no_value="None is known",
+                WIDE_CARD,
+                no_value=NONE,
                 unit="s",
-                decimals=0,
+                decimals=1,
                 link=ALL,
                 names=True,
-                text_sizes=(14, 28),
             ),
             grid(
                 110,
                 "Checks",
-                "What each check found when it last ran, and why it is not healthy. `docs/emr.md` says what each looks "
-                "at, and from when on it is degraded or unhealthy.",
+                "What each check found when it last ran, and why it is not healthy. `docs/emr.md` says what each "
+                "looks at, and from when on it is degraded or unhealthy.",
                 [
                     Column("Application", "app", label=True, link=ROW),
                     Column("Check", "check", label=True),
                     Column("State", checked(), texts=CHECKED, unit="none", width=110),
                     Column("Reason", "reason", label=True),
-                    Column("Took", of("health_duration_seconds", APP, by="app, check"), unit="s", width=90),
+                    Column("Took", of("health_duration_seconds", APP, by="app, check"), unit="s", decimals=1, width=90),
                     Column(
                         "Ran",
                         f"1000 * {of('health_last_run_timestamp_seconds', APP, by='app, check')}",
@@ -220,40 +222,32 @@ def now() -> Row:
                         width=150,
                     ),
                 ],
-                (14, 8),
+                HALF,
                 rows=f"max by (app, check, reason) ({series('health_reason', APP)} == 1) or on (app, check)"
                 f" {of('health_interval_seconds', APP, by='app, check')}",
-                no_value="No check is configured",
+                no_value="Not configured: no check",
                 sort=("State", True),
             ),
-            grid(
+            ALERTS.listed(
                 111,
-                "Firing alerts",
-                "Alerts on applications, the latest first. Each has a page of its name among the runbooks, which says "
-                "what to do.",
                 [
-                    Column("Application", "app", label=True, link=ROW, width=105),
-                    Column("Severity", "severity", label=True, width=75, texts=SEVERITIES),
-                    Column("Alert", "alertname", label=True, width=165),
-                    Column("Of", "subject", label=True),
-                    Column("Since", alerting(), unit="dateTimeFromNow", width=140),
+                    Column("Application", "app", label=True, link=ROW, width=120),
+                    Column("About", "subject", label=True),
                 ],
-                (10, 8),
-                no_value="No alert is firing",
-                sort=("Since", True),
+                alerting(),
             ),
             applications(),
             bars(
                 113,
-                "Score: what took points",
-                "The points that are missing from 100, by what took them: of the selected applications, the most. "
+                "What took points",
+                "The points that the health score lacks, by what took them: of the selected applications, the most. "
                 "Checks take as many as the worst of them.",
                 [
                     Query(f"max({series('health_score_deduction', APP, is_('reason', reason))})", word)
                     for reason, word in TAKES.items()
                 ],
-                (8, 6),
-                no_value="No score is known",
+                THIRD,
+                no_value="No data: is the exporter up?",
                 unit="none",
                 steps=((None, UNKNOWN), (0, UP), (1, WARNING), (20, DEGRADED), (50, DOWN)),
                 maximum=100,
@@ -265,11 +259,7 @@ def now() -> Row:
 
 def alerting() -> str:
     """When each firing alert began, told by what it is about."""
-    told_by = "app, alertname, severity"
-    subjects = ("check", "operation", "backup", "model", "crash")
-    since = ALERTS.since(f"{told_by}, {', '.join(subjects)}", CALLING, APP)
-    names = ", ".join(f'"{name}"' for name in subjects)
-    return f'max by ({told_by}, subject) (label_join({since}, "subject", "", {names}))'
+    return ALERTS.since_about("app, alertname, severity", SUBJECTS, CALLING, APP)
 
 
 def applications() -> Panel:
@@ -277,8 +267,8 @@ def applications() -> Panel:
     return grid(
         112,
         "Applications",
-        "What runs, since when, and in which version. A program that is closed is no fault: what is told of it is as "
-        "it was then.",
+        "What runs, since when, and in which version. A program that is closed is no fault: what is told of it is "
+        "as it was then. Crashes and errors are those of the time shown.",
         [
             Column("Application", "app", label=True, link=ROW),
             Column("Version", "version", label=True, width=90),
@@ -295,14 +285,14 @@ def applications() -> Panel:
                 unit="dateTimeFromNow",
                 width=140,
             ),
-            Column("Memory", of("process_resident_memory_bytes", APP, by="app"), unit="bytes", decimals=0, width=90),
+            Column("Memory", of("process_resident_memory_bytes", APP, by="app"), unit="bytes", decimals=1, width=100),
             Column(
                 "Crashes",
                 grown("crashes_total", "$__range", APP, by="app"),
                 unit="locale",
                 decimals=0,
                 width=80,
-                steps=((None, "text"), (1, DOWN)),
+                steps=((None, PLAIN), (1, DOWN)),
             ),
             Column(
                 "Errors",
@@ -310,14 +300,14 @@ def applications() -> Panel:
                 unit="locale",
                 decimals=0,
                 width=80,
-                steps=((None, "text"), (1, WARNING)),
+                steps=((None, PLAIN), (1, WARNING)),
             ),
             Column("Python", "python", label=True, width=80),
             Column("System", "os", label=True),
         ],
-        (16, 6),
+        TWO_THIRDS,
         rows=of("app_info", APP, by="app, version, python, os"),
-        no_value="No application has been seen: is the exporter up, and is there a store?",
+        no_value="No data: is the exporter up, and does the application keep a store?",
         sort=("Application", False),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from grafana.src import limits
-from grafana.src.alerts import GRAVEST
 from grafana.src.emr_queries import (
     ALERTS,
     ALL,
@@ -14,11 +13,11 @@ from grafana.src.emr_queries import (
     NAME,
     ONE,
     OUTCOME_COLOURS,
+    OUTCOME_WORDS,
     RAISED_COLOURS,
     REASON_COLOURS,
     RETRY_WORDS,
     RUNS,
-    SHARES,
     TAKES,
     TIMINGS,
     backup_age,
@@ -35,9 +34,14 @@ from grafana.src.kit import (
     BARS,
     DEGRADED,
     DOWN,
+    HALF,
     PARTS,
+    SHARE_COLOURS,
+    SHARES,
+    THIRD,
     UP,
     WARNING,
+    WHOLE,
     Panel,
     Query,
     Row,
@@ -46,7 +50,6 @@ from grafana.src.kit import (
 )
 from grafana.src.series import is_
 
-from rounds.emr.names import OUTCOMES
 from rounds.emr.names import SEVERITIES as RAISED
 
 
@@ -59,19 +62,19 @@ def history() -> Row:
         [
             timeline(
                 201,
-                "Checks",
-                "What each check found. A gap is time in which nothing is known: look at the exporter.",
+                "State of each check",
+                "What each check found when. A gap is time in which nothing is known: look at the exporter.",
                 [Query(checked(), f"{NAME}{{{{check}}}}")],
-                (24, 8),
-                no_value="No check has run in this time",
+                WHOLE,
+                no_value="No data: is the exporter up?",
                 texts=CHECKED,
                 link=ONE,
             ),
             graph(
                 202,
-                "Health score",
-                "The score, and on top of it what took points: together they are 100. Of several applications, the "
-                "average.",
+                "Health score over time",
+                "The score, and on top of it what took points: together they are 100. Of several applications it is "
+                "the average.",
                 [
                     Query(f"avg({of('health_score', APP, by='app')})", "score"),
                     *(
@@ -79,8 +82,8 @@ def history() -> Row:
                         for reason, word in TAKES.items()
                     ),
                 ],
-                (12, 8),
-                no_value="No score is known in this time",
+                HALF,
+                no_value="No data: is the exporter up?",
                 unit="none",
                 style="area",
                 decimals=0,
@@ -89,9 +92,9 @@ def history() -> Row:
             ),
             timeline(
                 203,
-                "Versions",
-                "Which version ran when. A line that is grey is a program that is closed; short pieces one after the "
-                "other are one that keeps crashing.",
+                "Versions over time",
+                "Which version ran when. Grey: the program was closed. Short pieces one after the other: it keeps "
+                "crashing, perhaps since an update.",
                 [
                     Query(
                         f"{of('app_info', APP, by='app, version')} * on (app) group_left ()"
@@ -99,22 +102,23 @@ def history() -> Row:
                         "{{app}} {{version}}",
                     )
                 ],
-                (12, 8),
-                no_value="No application was seen in this time",
+                HALF,
+                no_value="No data: was an application seen in this time?",
                 texts=RUNS,
                 link=ONE,
             ),
             graph(
                 204,
                 "Operations",
-                "What the application did, by what came of it. Skipped: there was nothing to do, or somebody thought "
-                "better of it. A bar stands for the time since the one before it; its numbers are exact.",
+                "How often the application did something, by what came of it. Skipped: there was nothing to do, or "
+                "somebody thought better of it. A bar stands for the time since the one before it; its numbers are "
+                "exact.",
                 [
-                    Query(f"sum({rising('operations_total', APP, is_('outcome', outcome), by=counted)})", outcome)
-                    for outcome in OUTCOMES
+                    Query(f"sum({rising('operations_total', APP, is_('outcome', outcome), by=counted)})", word)
+                    for outcome, word in OUTCOME_WORDS.items()
                 ],
-                (12, 8),
-                no_value="The application did nothing in this time",
+                HALF,
+                no_value="Nothing was done in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -124,9 +128,9 @@ def history() -> Row:
             ),
             graph(
                 205,
-                f"Error ratio, {limits.emr_window()}",
-                f"The part of each operation that failed, of those in the {limits.emr_window()} before that were done "
-                "or failed. Above the dashed line EmrErrorRatioHigh fires, from five failures on.",
+                f"Share that failed, {words_of(limits.emr_window())}",
+                f"Which share of each operation failed in the {words_of(limits.emr_window())} before. Above the "
+                "dashed line an alert fires, from five failures on: see Errors by type for the cause.",
                 [
                     Query(
                         f"max by (app, operation) (app:rounds_emr_operations_failed:ratio5m{{{APP}}})",
@@ -134,25 +138,26 @@ def history() -> Row:
                     ),
                     Query(f"vector({limits.emr_error_ratio():g})", "high", limit=WARNING),
                 ],
-                (12, 8),
-                no_value="The application did nothing in this time",
+                HALF,
+                no_value="Nothing was done in this time",
                 unit="percentunit",
-                decimals=0,
                 soft_maximum=0.1,
+                maximum=1,
                 link=ONE,
             ),
             graph(
                 206,
                 "Errors by type",
-                "Errors that the application noticed, by the kind of exception. ConnectionRefusedError, TimeoutError: "
-                "something that it needs does not answer. OperationalError: its database, as when it is locked.",
+                "How many errors the application noticed, as its programmers call them. `ConnectionRefusedError`, "
+                "`TimeoutError`: something that it needs does not answer. `OperationalError`: its database, as when "
+                "another program holds it.",
                 [
                     Query(
                         f"sum by (error_type) ({since('errors_total', 'app, error_type, source', '$__interval')})",
                         "{{error_type}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No error in this time",
                 unit="locale",
                 style="bars",
@@ -163,11 +168,11 @@ def history() -> Row:
             graph(
                 207,
                 "New errors",
-                "Errors that had not been seen before: raised at a place, or of a kind, that is new. Many after an "
-                "update are its faults.",
+                "How many errors had never been seen before: in a new place, or of a new kind. Many after an update "
+                "are its faults: tell whoever makes the program.",
                 [Query(f"sum by (app) ({rising('error_groups_seen_total', APP, by='app')})", "{{app}}")],
-                (12, 8),
-                no_value="No store was read in this time",
+                HALF,
+                no_value="No data: was a store read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -179,15 +184,16 @@ def history() -> Row:
             *(latency(208 + place, operation, title) for place, (operation, title) in enumerate(TIMINGS.items())),
             graph(
                 212,
-                "Duration of other operations, p95",
-                f"95 of 100 of them in the {limits.emr_window()} before took no longer.",
+                "Duration of other operations",
+                f"How long at most 95 of 100 of each took in the {words_of(limits.emr_window())} before. A jump "
+                "shows what has become slow.",
                 [
                     Query(
                         quantile(0.95, f'operation!~"{"|".join(TIMINGS)}"', "app, operation"),
                         f"{NAME}{{{{operation}}}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No other operation in this time",
                 unit="s",
                 link=ONE,
@@ -195,15 +201,16 @@ def history() -> Row:
             graph(
                 213,
                 "Slow operations",
-                "Operations that took longer than they should, which the table of operations below has. Slow searches: "
-                "the database, or the disk. Slow answers: the language model, which needs memory.",
+                "How often something took longer than it should; from when on stands under Operations in the time "
+                "shown. Slow searches: the database, or the disk. Slow answers: the language model, which needs "
+                "memory.",
                 [
                     Query(
                         f"sum by (operation) ({rising('slow_operations_total', APP, by='app, operation')})",
                         "{{operation}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No operation was slow in this time",
                 unit="locale",
                 style="bars",
@@ -214,11 +221,11 @@ def history() -> Row:
             graph(
                 214,
                 "Events",
-                "What the application counts, such as patients it was told of and visits it saved. None in working "
-                "hours is worth a look.",
+                "What the application counts, such as patients that were entered and visits that were saved. None "
+                "in working hours is worth a look.",
                 [Query(f"sum by (event) ({since('events_total', 'app, event', '$__interval')})", "{{event}}")],
-                (12, 8),
-                no_value="The application counted nothing in this time",
+                HALF,
+                no_value="Nothing was counted in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -227,11 +234,11 @@ def history() -> Row:
             ),
             graph(
                 215,
-                "Active consultations",
-                "Patients who are being seen, as the application says.",
+                "Consultations over time",
+                "How many patients were being seen, as the application says.",
                 [Query(of("gauge", APP, is_("name", "active_consultations"), by="app"), "{{app}}")],
-                (12, 8),
-                no_value="The application does not say",
+                HALF,
+                no_value="Not configured: the application does not say",
                 unit="none",
                 style="steps",
                 decimals=0,
@@ -241,7 +248,7 @@ def history() -> Row:
             graph(
                 216,
                 "Retries",
-                "What was tried again. Then succeeded: nobody noticed. Given up: somebody did.",
+                "How often something was tried again. Then succeeded: nobody noticed. Given up: somebody did.",
                 [
                     Query(
                         f"sum({rising('retries_total', APP, is_('outcome', outcome), by='app, operation, outcome')})",
@@ -249,7 +256,7 @@ def history() -> Row:
                     )
                     for outcome, word in RETRY_WORDS.items()
                 ],
-                (8, 8),
+                THIRD,
                 no_value="Nothing was tried again in this time",
                 unit="locale",
                 style="bars",
@@ -261,14 +268,14 @@ def history() -> Row:
             graph(
                 217,
                 "Crashes",
-                "How often the application ended badly: by an exception that nobody caught, by a fatal signal, or "
-                "without a word. The marks at the top of each graph name the version.",
+                "How often the application ended badly: by a fault in it (exception), ended by the computer (fatal "
+                "signal), or without a word. The marks in each graph name the version.",
                 [
                     Query(f"sum({rising('crashes_total', APP, is_('kind', kind), by='app, kind')})", word)
                     for kind, word in CRASH_WORDS.items()
                 ],
-                (8, 8),
-                no_value="No store was read in this time",
+                THIRD,
+                no_value="No data: was a store read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -279,7 +286,7 @@ def history() -> Row:
             graph(
                 218,
                 "Alerts of the application",
-                "Alerts that the application raised itself, once for each way by which they were told. What they say "
+                "Alerts that the application itself raised, once for each way by which it told them. What they say "
                 "stays on its computer.",
                 [
                     Query(
@@ -287,8 +294,8 @@ def history() -> Row:
                     )
                     for name in reversed(RAISED)
                 ],
-                (8, 8),
-                no_value="No store was read in this time",
+                THIRD,
+                no_value="No data: was a store read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
@@ -297,17 +304,14 @@ def history() -> Row:
                 decimals=0,
             ),
             *resources(),
-            timeline(
-                225,
-                "Alerts",
-                "When alerts fired on each application. Their end includes the time for which Prometheus keeps them.",
-                [Query(ALERTS.gravest("app, alertname", APP), "{{app}} {{alertname}}")],
-                (24, 9),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(225, "app, alertname", "{{app}} {{alertname}}", APP),
         ],
     )
+
+
+def words_of(window: str) -> str:
+    """A time of PromQL, as people write it."""
+    return window.replace("m", " min")
 
 
 def latency(number: int, operation: str, title: str) -> Panel:
@@ -318,16 +322,17 @@ def latency(number: int, operation: str, title: str) -> Panel:
     return graph(
         number,
         title,
-        f"p50: half of those in the {limits.emr_window()} before took no longer; p99: 99 of 100. Where p95 stays above "
-        "the dashed line, EmrOperationSlow fires. The line is drawn once they come near.",
+        f"How long half of those in the {words_of(limits.emr_window())} before took at most, and how long 90, 95 and "
+        "99 of 100. Where the line of 95 stays above the dashed one, which is drawn once they come near, an alert "
+        "fires.",
         [
             *(Query(quantile(share, matcher), name) for name, share in SHARES.items()),
             Query(near, "slow", limit=WARNING),
         ],
-        (12, 8),
-        no_value="None in this time",
+        HALF,
+        no_value="Nothing of this kind in this time",
         unit="s",
-        colours=dict(zip(SHARES, (PARTS[2], PARTS[0], PARTS[5], PARTS[3]), strict=True)),
+        colours=SHARE_COLOURS,
     )
 
 
@@ -336,23 +341,25 @@ def resources() -> list[Panel]:
     own = f"1048576 * {of('gauge', APP, is_('name', 'memory_usage_mb'), by='app')}"
     limit = {"disk": limits.emr_disk(), "memory": limits.emr_memory()}
     parts = {
-        "disk": ("Disk left", "If it also gets less so fast that nothing is left in a day, EmrDiskWillFill fires."),
-        "memory": ("Memory left", "After a while EmrMemoryLow fires: the computer gets slow, and then ends programs."),
+        "disk": ("Disk left over time", "An alert fires if it also gets less so fast that nothing is left in a day."),
+        "memory": (
+            "Memory left over time",
+            "If it stays so, an alert fires: the computer gets slow, then ends programs.",
+        ),
     }
     return [
         *(
             graph(
                 219 + place,
                 title,
-                f"The part of the computer's {what} that is left. Under the dashed line it is little. {text}",
+                f"Which share of the computer's {what} is left. Under the dashed line it is little. {text}",
                 [
                     Query(left(what), "{{app}}"),
                     Query(f"vector({limit[what]:g})", "little", limit=WARNING),
                 ],
-                (8, 8),
-                no_value=f"The {what} is not checked",
+                THIRD,
+                no_value=f"Not configured: the {what} is not checked",
                 unit="percentunit",
-                decimals=0,
                 soft_maximum=1,
                 link=ONE,
             )
@@ -361,20 +368,21 @@ def resources() -> list[Panel]:
         graph(
             221,
             "Memory of the application",
-            "What its processes take, and what it says itself. A line that only rises is a leak.",
+            "How much memory the application takes, and what it says itself. A line that only rises for days is a "
+            "fault.",
             [
                 Query(of("process_resident_memory_bytes", APP, by="app"), "{{app}}"),
                 Query(own, "{{app}} says"),
             ],
-            (8, 8),
-            no_value="The application does not run",
+            THIRD,
+            no_value="Nothing runs in this time",
             unit="bytes",
             link=ONE,
         ),
         graph(
             222,
             "Processor",
-            "How much of one processor the application takes. 100 % for long is one that is stuck.",
+            "How much of one processor the application takes. If it stays at 100 %, the application is stuck.",
             [
                 Query(
                     f"sum by (app) (rate({series('process_cpu_seconds_total', APP)}[$__rate_interval]))",
@@ -382,19 +390,19 @@ def resources() -> list[Panel]:
                     step="30s",
                 )
             ],
-            (8, 8),
-            no_value="No store was read in this time",
+            THIRD,
+            no_value="No data: was a store read in this time?",
             unit="percentunit",
             link=ONE,
         ),
         timeline(
             223,
-            "Language model",
-            "Whether the model could answer. Installed but not loaded is as it should be after a while without a "
-            "question.",
+            "Language model over time",
+            "Whether the program that writes notes could answer. Installed, but not loaded, is as it should be after a "
+            "while without a question.",
             [Query(model(), "{{model}}")],
-            (8, 8),
-            no_value="No model is configured",
+            THIRD,
+            no_value="Not configured: no language model",
             texts=MODEL,
             link=ALL,
         ),
@@ -402,13 +410,13 @@ def resources() -> list[Panel]:
             224,
             "Age of backups",
             "How old the newest good backup is. It falls when one is made. Above the dashed line the check is "
-            f"degraded, and {limits.emr_backup_slack() // 3600} hours later EmrBackupStale fires.",
+            f"degraded, and {limits.emr_backup_slack() // 3600} hours later an alert fires.",
             [
                 Query(backup_age(), f"{NAME}{{{{backup}}}}"),
                 Query(of("backup_max_age_seconds", APP, by="app, backup"), "too old", limit=DEGRADED),
             ],
-            (8, 8),
-            no_value="There is no good backup",
+            THIRD,
+            no_value="No good backup",
             unit="s",
             link=ONE,
         ),

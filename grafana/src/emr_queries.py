@@ -30,7 +30,7 @@ DOT = " \u00b7 "
 APP = 'app=~"$app"'
 METRICS = Metrics("rounds_emr_")
 series, of, grown, rising = METRICS.series, METRICS.of, METRICS.grown, METRICS.rising
-ALERTS = Alerts("emr")
+ALERTS = Alerts("emr", "applications")
 COLLECTORS = Collectors("emr", "app")
 #: That of the store, and that of the checks.
 COLLECTOR = COLLECTORS.matching("$app(/health)?")
@@ -49,13 +49,14 @@ MODEL: Texts = {
     3: ("no answer", DOWN),
 }
 RUNS: Texts = {1: ("runs", NEUTRAL), 0: ("closed", UNKNOWN)}
-WHOLE: Texts = {1: ("whole", UP), 0: ("damaged", DOWN)}
+SOUND: Texts = {1: ("sound", UP), 0: ("damaged", DOWN)}
 #: What takes points, in words. Grave first.
 TAKES = dict(zip(REASONS, ("checks", "errors in 24 h", "slow operations in 1 h", "memory"), strict=True))
 REASON_COLOURS = dict(zip(REASONS, (DOWN, DEGRADED, WARNING, PARTS[1]), strict=True))
 #: Up to how many points are left where an unhealthy check took some, a degraded one, and something else.
 POINTS: Steps = ((None, UNKNOWN), (0, DOWN), (51, DEGRADED), (81, WARNING), (99, UP))
-OUTCOME_COLOURS = dict(zip(OUTCOMES, (PARTS[0], DOWN, PARTS[6], PARTS[2]), strict=True))
+OUTCOME_WORDS = dict(zip(OUTCOMES, ("done", "failed", "cancelled", "skipped"), strict=True))
+OUTCOME_COLOURS = dict(zip(OUTCOME_WORDS.values(), (PARTS[0], DOWN, PARTS[6], PARTS[2]), strict=True))
 RETRY_WORDS = dict(zip(RETRIES, ("attempt failed", "then succeeded", "given up"), strict=True))
 CRASH_WORDS = dict(zip(CRASHES, ("exception", "fatal signal", "without a word"), strict=True))
 RAISED_COLOURS = dict(zip(RAISED, (DOWN, DEGRADED, WARNING, NEUTRAL), strict=True))
@@ -66,7 +67,6 @@ TIMINGS = {
     "search_latency": "Duration of searches",
     "llm_response": "Duration of the model's answers",
 }
-SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 ALL = link_to(UID, "Show all applications", app="$__all")
 ONE = link_to(UID, "Show this application", app="${__field.labels.app}")

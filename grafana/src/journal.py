@@ -5,6 +5,9 @@ from __future__ import annotations
 from grafana.src.kit import (
     DATABASES,
     JOURNAL_UID,
+    LONG_THIRD,
+    LONG_TWO_THIRDS,
+    LONG_WHOLE,
     Column,
     Row,
     SqlVariable,
@@ -66,9 +69,9 @@ def dashboard(kind: str) -> str:
             *common,
             Column("Rows", "row_count", unit="locale", decimals=0, width=100),
             Column("Not listed", "unlisted", unit="locale", decimals=0, width=100),
-            Column("Check", "check_id", unit="none", width=90),
+            Column("Check number", "check_id", unit="none", width=120),
         ],
-        (13, 18),
+        LONG_WHOLE,
         source=source,
         sql=CHANGES,
         no_value="No check found changes in this time",
@@ -78,12 +81,14 @@ def dashboard(kind: str) -> str:
         "Changed rows",
         "The latest 5,000 in the time shown: pseudonyms, or keys where the table has `keys: raw`.",
         [*common, Column("Key", "label", label=True, width=260)],
-        (11, 18),
+        LONG_TWO_THIRDS,
         source=source,
         sql=KEYS,
         no_value="No check found changes in this time",
     )
-    reading = note(103, "How to read this", "What the journal holds, and how to have keys in it.", HOW_TO_READ, (24, 7))
+    reading = note(
+        103, "How to read this", "What the journal holds, and how to have keys in it.", HOW_TO_READ, LONG_THIRD
+    )
     every = "SELECT DISTINCT table_name FROM tables_change"
     return render(
         UID,
@@ -91,6 +96,6 @@ def dashboard(kind: str) -> str:
         "Each check that found changes, and the rows that it found changed, from the ledger.",
         variables=[SqlVariable("table", "Table", source, every)],
         alerts='component="tables",kind!="event"',
-        rows=[Row(100, "Journal", [changes, keys, reading])],
+        rows=[Row(200, "History: $table", [changes]), Row(300, "Detail: $table", [keys, reading])],
         time_from="now-24h",
     )

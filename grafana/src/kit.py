@@ -35,12 +35,43 @@ QUIET = "#3b424c"
 NEUTRAL = "semi-dark-blue"
 #: Rows that came. Between green and blue, and dark enough to be read on white.
 INSERTED = "#3a9fae"
+#: A number that is not coloured.
+PLAIN = "text"
+#: Where a limit does not hold yet.
+INVISIBLE = "transparent"
 #: For parts of a whole that have no state: neighbours differ, and none is a state's colour.
 PARTS = ("#5794f2", "#b877d9", "#8ab8ff", "#7c2ea3", "#56b6c2", "#1f60c4", "#deb6f2", "#2f7f8f", "#c0d8ff", "#8f3bb8")
 
+#: Something is not known that should be: Rounds or what it asks does not answer, or has not answered yet.
 NO_DATA = "no data"
+#: Nobody asked for this: a choice, no fault.
+NOT_CONFIGURED = "not configured"
+#: It is known that there is none.
+NONE = "none"
+
 COLUMNS = 24
+# Sizes of panels: columns, and rows of 38 pixels. A line of panels has one height and fills the columns.
+#: A card: one value.
+SMALL_CARD, CARD = (3, 4), (4, 4)
+#: Cards below each other, beside what is long.
+TALL_CARDS = (4, 12)
+#: A card of two or three values, and of up to six.
+WIDE_CARD, CARDS = (6, 4), (8, 4)
+#: Anything else.
+THIRD, HALF, TWO_THIRDS, WHOLE = (8, 8), (12, 8), (16, 8), (24, 8)
+#: What has many lines.
+LONG_THIRD, LONG_HALF, LONG_TWO_THIRDS, LONG_WHOLE = (8, 12), (12, 12), (16, 12), (24, 12)
+#: A few words that need no query.
+WIDE_NOTE, NOTE = (16, 4), (24, 4)
+#: Of a name and a value on cards with several of them, in pixels. A lone value fills its card.
+NAME_SIZE, VALUE_SIZE = 14, 28
+#: Of a value that is words.
+WORDS_SIZE = 20
 TAG = "rounds"
+#: The tag of all but the first screen.
+SISTERS = "rounds-detail"
+#: The first screen.
+HOME = "overview"
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: The uid of the provisioned data source of the ledger, where there is one.
 JOURNAL_UID = "journal"
@@ -50,8 +81,13 @@ APR_UID = "apr"
 SYNCS_UID = "syncs"
 #: What Grafana calls a data source of each kind of database.
 DATABASES = {"mariadb": "mysql", "postgresql": "grafana-postgresql-datasource"}
+#: Under which address Grafana serves the runbooks, where they are mounted.
+RUNBOOKS = "/public/runbooks/"
 #: The uid of the provisioned Prometheus data source.
 PROMETHEUS_UID = "prometheus"
+#: How many of 100 took no longer than a line says, in words, and what its colour is.
+SHARES = {"half of them": 0.5, "90 of 100": 0.9, "95 of 100": 0.95, "99 of 100": 0.99}
+SHARE_COLOURS = dict(zip(SHARES, (PARTS[2], PARTS[0], PARTS[5], PARTS[3]), strict=True))
 #: Counters of probes rise once in 15 s: their rates need a longer look than the scrape interval gives.
 PROBES_STEP = "30s"
 
@@ -108,8 +144,10 @@ class Column:
         width: in pixels; None for a share of what is left.
         link: where its cells lead.
         empty: what is said in a cell without a value.
-        bar: the colour in which a bar tells the value too, as its share of the column's highest.
+        bar: the colour in which a bar tells the value too, as its share of the column's highest; with thresholds in
+            theirs.
         full: the value of a whole bar, where it is not the column's highest.
+        hidden: whether it is only there for links of other columns.
     """
 
     title: str
@@ -124,12 +162,18 @@ class Column:
     empty: str = NOTHING
     bar: str | None = None
     full: float | None = None
+    hidden: bool = False
 
 
 def link_to(uid: str, title: str, **variables: str) -> tuple[str, str]:
     """A link to a dashboard, with its time, data source and some variables set."""
     chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
     return title, f"/d/{uid}?${{__url_time_range}}&${{datasource:queryparam}}{chosen}"
+
+
+def runbook(column: str) -> tuple[str, str]:
+    """A link to the page of the alert that a table's column names. Grafana serves these pages itself."""
+    return "Read the runbook", f"{RUNBOOKS}${{__data.fields.{column}}}.md"
 
 
 def sql_source(kind: str, uid: str) -> common.DataSourceRef:
@@ -152,10 +196,10 @@ def stat_panel(
     background: bool = True,
     decimals: int | None = None,
     names: bool = False,
+    words: bool = False,
     colours: Mapping[str, str] | None = None,
-    text_sizes: tuple[int, int] | None = None,
 ) -> Panel:
-    """Cards: one big value for each series, on the colour of what it means."""
+    """Cards: one big value for each series, on the colour of what it means. ``words``: its values are some each."""
     builder = (
         stat.Panel()
         .graph_mode(common.BigValueGraphMode.NONE)
@@ -165,8 +209,12 @@ def stat_panel(
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
         .orientation(common.VizOrientation.AUTO)
     )
-    if text_sizes:
-        builder.text(common_builders.VizTextDisplayOptions().title_size(text_sizes[0]).value_size(text_sizes[1]))
+    if names:
+        builder.text(
+            common_builders.VizTextDisplayOptions()
+            .title_size(NAME_SIZE)
+            .value_size(WORDS_SIZE if words else VALUE_SIZE)
+        )
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
     _value_colours(panel, steps or always(NEUTRAL), texts, decimals)
@@ -256,6 +304,7 @@ def graph(
     minimum: float | None = 0,
     soft_minimum: float | None = None,
     soft_maximum: float | None = None,
+    maximum: float | None = None,
     decimals: int | None = None,
     link: tuple[str, str] | None = None,
 ) -> Panel:
@@ -272,7 +321,9 @@ def graph(
         style: lines that are compared, steps where a value holds until the next, or areas or bars that are parts of a
             sum.
         points: into how many slices the time shown is cut at most; None for as many as there are pixels.
-        colour: of all series, where they are of one kind; None for the palette, which tells them apart.
+        colour: of all series, where they are of one kind. None for lines: the palette, which tells them apart. Bars
+            and areas whose names are not known before take shades of it, since in a filled graph the palette's red
+            would be an alarm.
         colours: of series by their name.
         shades: of series by how their name begins, each a shade of that colour.
         limits: dashed lines at fixed values.
@@ -280,6 +331,7 @@ def graph(
         minimum: where the axis begins; None for wherever the values do.
         soft_minimum: where it begins unless values are lower; with no ``minimum``.
         soft_maximum: where it ends unless values are higher, so that zeros do not float in a scale of hundreds.
+        maximum: where it ends always, for a share that cannot be more.
         decimals: how many; None for as many as fit.
         link: where a click on a series leads.
     """
@@ -297,7 +349,7 @@ def graph(
         .span_nulls(False)
         .legend(_legend())
         .tooltip(_tooltip(many=True))
-        .color_scheme(_series_colour(colour))
+        .color_scheme(_series_colour(colour, shades=style in {"area", "bars"}))
     )
     if soft_minimum is not None:
         builder.axis_soft_min(soft_minimum)
@@ -318,7 +370,7 @@ def graph(
     panel.targets = _targets(queries)
     defaults = _defaults(panel)
     defaults.decimals = decimals
-    defaults.min_val = None if log else minimum
+    defaults.min_val, defaults.max_val = None if log else minimum, maximum
     if limits:
         defaults.thresholds = _thresholds(limits)
     if link:
@@ -380,7 +432,7 @@ def bars(
         # Many are scrolled through, and one alone does not fill the panel.
         builder.sizing(common.BarGaugeSizing.MANUAL).max_viz_height(56)
         builder.name_placement(common.BarGaugeNamePlacement.TOP)
-        builder.text(common_builders.VizTextDisplayOptions().title_size(14).value_size(20))
+        builder.text(common_builders.VizTextDisplayOptions().title_size(NAME_SIZE).value_size(20))
         builder.display_mode(common.BarGaugeDisplayMode.LCD)
     panel = _dressed(builder.build(), number, title, description, size, no_value=no_value, unit=unit)
     panel.targets = _targets(queries, instant=True)
@@ -622,20 +674,12 @@ def render(
         builders.Dashboard(title)
         .uid(uid)
         .description(description)
-        .tags([TAG])
+        .tags([TAG] if uid == HOME else [TAG, SISTERS])
         .timezone("browser")
         .readonly()
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .time(time_from, "now")
         .refresh(refresh)
-        .link(
-            builders.DashboardLink("Rounds")
-            .type(models.DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .as_dropdown(False)
-            .include_vars(True)
-            .keep_time(True)
-        )
         .annotation(
             builders.AnnotationQuery()
             .name("Alerts")
@@ -650,6 +694,8 @@ def render(
         )
         .with_variable(_datasource_variable())
     )
+    for link in _sisters(uid):
+        builder.link(link)
     for mark in marks:
         builder.annotation(_mark(mark))
     for variable in variables:
@@ -657,6 +703,14 @@ def render(
     dashboard = builder.build()
     dashboard.panels = list(_placed(rows))
     return encode(dashboard)
+
+
+def _sisters(uid: str) -> list[builders.DashboardLink]:
+    """Links to the other dashboards. Grafana sorts those of a tag by title, so the first screen has one of its own."""
+    home = builders.DashboardLink("Overview").type(models.DashboardLinkType.LINK).url(f"/d/{HOME}").icon("dashboard")
+    others = builders.DashboardLink("Rounds").type(models.DashboardLinkType.DASHBOARDS).tags([SISTERS])
+    links = [others.as_dropdown(False)] if uid == HOME else [home, others.as_dropdown(False)]
+    return [link.include_vars(True).keep_time(True) for link in links]
 
 
 def encode(dashboard: models.Dashboard) -> str:
@@ -866,12 +920,17 @@ def _column_override(column: Column) -> models.DashboardFieldConfigSourceOverrid
     if column.texts:
         properties["custom.align"] = "center"
     if column.bar:
-        properties |= {"min": 0, "color": _fixed(column.bar)}
+        properties |= {"min": 0} if column.steps else {"min": 0, "color": _fixed(column.bar)}
         properties["custom.cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
     if column.full is not None:
         properties["max"] = column.full
     if column.link:
-        properties["links"] = [{"title": column.link[0], "url": column.link[1]}]
+        # Of what Grafana only serves it makes no page of its own.
+        window = {"targetBlank": True} if column.link[1].startswith(RUNBOOKS) else {}
+        properties["links"] = [{"title": column.link[0], "url": column.link[1], **window}]
+    if column.hidden:
+        # As Grafana calls it before and from its version 12.2.
+        properties |= {"custom.hidden": True, "custom.hideFrom": {"legend": False, "tooltip": False, "viz": True}}
     return _override("byName", column.title, **properties)
 
 
@@ -879,7 +938,9 @@ def _data_link(link: tuple[str, str]) -> models.DashboardLink:
     return models.DashboardLink(title=link[0], url=link[1], type_val=models.DashboardLinkType.LINK)
 
 
-def _series_colour(colour: str | None) -> builders.FieldColor:
+def _series_colour(colour: str | None, *, shades: bool = False) -> builders.FieldColor:
+    if shades:
+        return builders.FieldColor().mode(models.FieldColorModeId.SHADES).fixed_color(colour or NEUTRAL)
     if colour:
         return builders.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(colour)
     return builders.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC)

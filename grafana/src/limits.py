@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,20 +13,23 @@ RULES = Path(__file__).parents[2] / "prometheus" / "rules"
 
 
 @cache
-def _expressions() -> dict[str, str]:
-    expressions = {}
-    for file in sorted(RULES.glob("*.yml")):
-        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]:
-            for rule in group["rules"]:
-                expressions[str(rule.get("alert") or rule["record"])] = str(rule["expr"])
-    return expressions
+def _rules() -> dict[str, dict[str, Any]]:
+    files = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(RULES.glob("*.yml")))
+    rules = (rule for file in files for group in file["groups"] for rule in group["rules"])
+    return {str(rule.get("alert") or rule["record"]): rule for rule in rules}
 
 
 def _found(rule: str, pattern: str) -> list[str]:
-    found = re.findall(pattern, _expressions()[rule])
+    found = re.findall(pattern, str(_rules()[rule]["expr"]))
     if not found:
         raise LookupError(f"the rule {rule} does not contain {pattern}; limits.py must follow it")
     return [str(each) for each in found]
+
+
+def severity(alert: str) -> str | None:
+    """An alert's severity; None where that of its series is passed on."""
+    said = _rules()[alert]["labels"].get("severity")
+    return str(said) if said else None
 
 
 def objective() -> float:

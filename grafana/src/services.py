@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from grafana.src import limits
-from grafana.src.alerts import GRAVEST, SEVERITIES, Alerts
+from grafana.src import limits, words
+from grafana.src.alerts import Alerts
+from grafana.src.counters import risen
 from grafana.src.kit import (
+    BARS,
     DEGRADED,
     DOWN,
+    HALF,
+    INVISIBLE,
+    LONG_THIRD,
+    LONG_TWO_THIRDS,
+    LONG_WHOLE,
     NEUTRAL,
     NO_DATA,
+    NONE,
     PARTS,
+    PLAIN,
     PROBES_STEP,
-    SEVERITY_COLOURS,
+    SHARE_COLOURS,
+    SHARES,
+    SMALL_CARD,
     STATE_COLOURS,
     STATES,
+    THIRD,
+    TWO_THIRDS,
     UNKNOWN,
     UP,
+    WHOLE,
     Column,
     Panel,
     Query,
@@ -33,18 +47,29 @@ from grafana.src.kit import (
 )
 
 from rounds.services.metrics import BOUNDS
-from rounds.services.result import PHASES, REASONS
+from rounds.services.result import PHASES
+from rounds.services.result import REASONS as FAILURES
 
 UID = "services"
 TIER = 'tier=~"$tier"'
 SELECTED = f'{TIER},check=~"$check"'
-ALERTS = Alerts("services")
-REASON_COLOURS: dict[str, str] = dict(zip(REASONS, PARTS, strict=True))
+ALERTS = Alerts("services", "services")
+assert set(words.PROBES) == set(FAILURES)  # noqa: S101 - a new reason needs a word
+#: The steps of an answer, in their order.
+PHASE_WORDS = dict(zip(PHASES, ("find the address", "connect", "encrypt", "wait", "receive"), strict=True))
 
 ALL_CHECKS = link_to(UID, "Show all checks", tier="$__all", check="$__all")
 ONE_CHECK = link_to(UID, "Show this check", tier="$__all", check="${__field.labels.check}")
 ROW_CHECK = link_to(UID, "Show this check", tier="$__all", check="${__data.fields.Check}")
 EXPORTER = link_to("exporter", "Look at the exporter")
+
+#: A space that does not break lines, and what separates the parts of a card's name.
+SPACE = "\u00a0"
+DOT = f"\u00b7{SPACE}"
+
+#: What is left of a certificate. A card begins with what is not known, so that it needs a number below all others.
+CERTIFICATE = ((None, DOWN), (limits.certificate_critical(), DEGRADED), (limits.certificate_warning(), UP))
+VERY_LONG = 1e9
 
 #: Every check that was known within the last hour.
 EVERY = f"group by (check) (last_over_time(check:rounds_check_state:code{{{TIER}}}[1h]))"
@@ -75,12 +100,13 @@ def cards() -> str:
     status = f"max by (check) (rounds_check_http_status_code{{{TIER}}})"
     failures = f"sum by (check, reason) (increase(rounds_check_failures_total{{{TIER}}}[5m])) > 0"
     down = f'max by (check) (rounds_check_state{{state="down",{TIER}}}) == 1'
+    why = f"group by (check, reason) (topk by (check) (1, {failures}) and on (check) {down})"
+    for reason, word in words.PROBES.items():
+        why = f'label_replace({why}, "why", "{DOT}{word.replace(" ", SPACE)}", "reason", "{reason}")'
     labels = {
-        "took": label("took", "$1\u00a0ms", f'count_values by (check) ("ms", {took})', "ms"),
+        "took": label("took", f"$1{SPACE}ms", f'count_values by (check) ("ms", {took})', "ms"),
         "answer": label("answer", "$1", f'count_values by (check) ("status", {status})', "status"),
-        "why": label(
-            "why", "$1", f"group by (check, reason) (topk by (check) (1, {failures}) and on (check) {down})", "reason"
-        ),
+        "why": why,
     }
     joins = (f"* on (check) group_left ({name}) ({source} or on (check) {EVERY})" for name, source in labels.items())
     return f"sort_desc({' '.join((STATE, *joins))})"
@@ -88,7 +114,7 @@ def cards() -> str:
 
 def label(name: str, text: str, source: str, old: str) -> str:
     """A label made of another one, with what separates it from the one before it; its spaces do not break lines."""
-    return f'label_replace({source}, "{name}", "\u00b7\u00a0{text}", "{old}", "(.+)")'
+    return f'label_replace({source}, "{name}", "{DOT}{text}", "{old}", "(.+)")'
 
 
 def now() -> Row:
@@ -98,7 +124,7 @@ def now() -> Row:
         number: int, title: str, text: str, expr: str, *, colour: str, link: tuple[str, str] = ALL_CHECKS
     ) -> Panel:
         steps = always(colour) if colour in {UP, NEUTRAL} else from_one(colour)
-        return stat_panel(number, title, text, [Query(expr)], (3, 4), no_value=NO_DATA, steps=steps, link=link)
+        return stat_panel(number, title, text, [Query(expr)], SMALL_CARD, no_value=NO_DATA, steps=steps, link=link)
 
     missing = f"count({EVERY} unless on (check) check:rounds_check_state:code) or 0 * count({EVERY})"
     return Row(
@@ -108,23 +134,25 @@ def now() -> Row:
             count(
                 101,
                 "Down",
-                "Checks that find their service down. Open the card below, then the alert's runbook.",
+                "How many checks find their service down. See which ones below, and what to do in the alert's runbook.",
                 count_of("down"),
                 colour=DOWN,
             ),
             count(
                 102,
                 "Degraded",
-                "Checks whose service answers too slowly. Find the slow phase under Detail.",
+                "How many checks get an answer that is too slow. Where the time goes stands under Detail.",
                 count_of("degraded"),
                 colour=DEGRADED,
             ),
-            count(103, "Up", "Checks that find their service well. Nothing to do.", count_of("up"), colour=UP),
+            count(
+                103, "Up", "How many checks find their service well. There is nothing to do.", count_of("up"), colour=UP
+            ),
             count(
                 104,
                 "No data",
-                "Checks that were known within the last hour and are not now. Look at the exporter, unless they were "
-                "removed from its configuration.",
+                "How many checks were known within the last hour and are not now. Look at the exporter, unless they "
+                "were taken out of its configuration.",
                 missing,
                 colour=UNKNOWN,
                 link=EXPORTER,
@@ -132,53 +160,43 @@ def now() -> Row:
             count(
                 105,
                 "All checks",
-                "Checks that are known now. Click to see all of them, after looking at one.",
+                "How many checks are known now. Click to see all of them again, after looking at one.",
                 f"count(group by (check) (rounds_check_state{{{TIER}}}))",
                 colour=NEUTRAL,
             ),
             stat_panel(
-                106,
-                "Firing alerts",
-                "Alerts on services by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(TIER),
-                (9, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
+                109,
+                "First to expire",
+                "How long the certificate that ends first is still valid. Browsers and programs refuse a service whose "
+                "certificate has ended. Orange: renew it this week. Red: now.",
+                [Query(f"min(rounds_check_tls_expiry_timestamp_seconds{{{TIER}}}) - time()")],
+                SMALL_CARD,
+                no_value=NONE,
+                unit="s",
+                decimals=1,
+                steps=((None, UNKNOWN), (-VERY_LONG, DOWN), *CERTIFICATE[1:]),
                 link=ALL_CHECKS,
-                names=True,
-                colours=SEVERITY_COLOURS,
             ),
+            ALERTS.card(106, TIER, link=ALL_CHECKS),
             stat_panel(
                 107,
                 "Checks, the worst first",
-                "One card for each check: its state, the duration and HTTP status of the last probe and, while it is "
-                "down, the commonest reason of the last 5 minutes. Click one to see only its history and detail.",
+                "One card for each check: its state, how long the service took to answer (ms: thousandths of a "
+                "second), the status of the answer (200: all right) and, while it is down, why. Click one to see "
+                "only that.",
                 [Query(cards(), "{{check}} {{took}} {{answer}} {{why}}")],
-                (15, 8),
-                no_value="No check is known: is the exporter up, and has it checks?",
+                HALF,
+                no_value=NO_DATA,
                 unit="none",
                 texts=STATES,
                 steps=((None, UNKNOWN),),
                 link=ONE_CHECK,
                 names=True,
-                text_sizes=(14, 26),
             ),
-            grid(
+            ALERTS.listed(
                 108,
-                "Firing alerts",
-                "Alerts on services, the latest first. Each has a page of its name among the runbooks, which says what "
-                "to do.",
-                [
-                    Column("Check", "check", label=True, link=ROW_CHECK),
-                    Column("Alert", "alertname", label=True),
-                    Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
-                    Column(
-                        "Since", ALERTS.since("check, alertname, severity", TIER), unit="dateTimeFromNow", width=150
-                    ),
-                ],
-                (9, 8),
-                no_value="No alert is firing",
-                sort=("Since", True),
+                [Column("Check", "check", label=True, link=ROW_CHECK)],
+                ALERTS.since("check, alertname, severity", TIER),
             ),
         ],
     )
@@ -194,35 +212,35 @@ def history() -> Row:
     known = f"count_over_time({down}[$__range:$__interval]) * $__interval_ms / 1000"
     seconds_down = f"max by (check) (avg_over_time({down}[$__range]) * {known})"
     outages = f"max by (check) (ceil(changes({down}[$__range]) / 2))"
-    per_minute = "60 * sum by (reason) (rate(rounds_check_failures_total{%s}[$__rate_interval])) > 0"
-    failed = f"60 * sum(rate(check:rounds_check_failures_total:sum{{{SELECTED}}}[$__rate_interval]))"
-    probed = f"60 * sum(rate(check:rounds_check_probes_total:sum{{{SELECTED}}}[$__rate_interval]))"
+    failures = f'rounds_check_failures_total{{{SELECTED},reason="%s"}}'
+    failed = f"sum({risen(f'check:rounds_check_failures_total:sum{{{SELECTED}}}', 'check')})"
+    probed = f"sum({risen(f'check:rounds_check_probes_total:sum{{{SELECTED}}}', 'check')})"
     return Row(
         200,
         "History: $check",
         [
             timeline(
                 201,
-                "State",
-                "The state of each check after thresholds and hysteresis. A gap is time in which nothing is known: "
-                "look at the exporter. Changes at the same time point to a common cause.",
+                "State of each check",
+                "When each service was up, degraded or down, as its check judged. A gap is time in which nothing is "
+                "known: look at the exporter. Changes at the same time point to a common cause.",
                 [Query(selected("check:rounds_check_state:code"), "{{check}}")],
-                (24, 9),
-                no_value="No state is known in this time: is the exporter up?",
+                WHOLE,
+                no_value="No data: is the exporter up?",
                 texts=STATES,
                 link=ONE_CHECK,
             ),
             graph(
                 202,
                 "Response time",
-                "How long the last probe took, also where it timed out. Dashed: the lowest response time from which "
-                "one of these checks counts as degraded, or as down. Nothing is drawn where nothing answered.",
+                "How long each service took to answer when it was last asked. Dashed: from there on the first of these "
+                "checks counts as degraded, or as down. A gap: it did not answer at all.",
                 [
                     Query(selected("rounds_check_response_seconds"), "{{check}}"),
                     Query(threshold("degraded"), "degraded from", limit=DEGRADED),
                     Query(threshold("down"), "down from", limit=DOWN),
                 ],
-                (12, 9),
+                HALF,
                 no_value="No answer in this time",
                 unit="s",
                 log=True,
@@ -231,14 +249,14 @@ def history() -> Row:
             graph(
                 203,
                 "Checks by state",
-                "How many of the selected checks are in each state. Where the sum falls, checks are not known: look "
-                "at the exporter.",
+                "How many of the selected checks were in each state. Where the sum falls, nothing is known of some: "
+                "look at the exporter.",
                 [
                     Query(f'sum(max by (check) (rounds_check_state{{state="{state}",{SELECTED}}}))', state)
                     for state in ("up", "degraded", "down")
                 ],
-                (12, 9),
-                no_value="No state is known in this time: is the exporter up?",
+                HALF,
+                no_value="No data: is the exporter up?",
                 unit="none",
                 style="area",
                 colours=STATE_COLOURS,
@@ -247,10 +265,9 @@ def history() -> Row:
             grid(
                 204,
                 "Availability and error budget",
-                f"The share of probes that did not find the service down, red below the objective of {objective:.1%}."
-                " What is left of the error budget of 30 days, and how many times as fast as it may it is being "
-                f"used: from {slow:g} on it needs a place in the plan, from {fast:g} on somebody now. A window that "
-                "is longer than what is known is that of what is known.",
+                f"How often the service was there when asked; the aim is {objective:.1%}, and below it is red. The "
+                "rest is the error budget: what is left of it for 30 days, and how many times too fast it is used "
+                f"up. From {slow:g} on plan a repair, from {fast:g} on repair now.",
                 [
                     Column("Check", "check", label=True, link=ROW_CHECK),
                     *(
@@ -268,7 +285,7 @@ def history() -> Row:
                         width=110,
                     ),
                     Column(
-                        "Burn 1 h",
+                        "Use, 1 h",
                         selected("check:rounds_check_burn:rate1h"),
                         unit="none",
                         decimals=1,
@@ -276,7 +293,7 @@ def history() -> Row:
                         width=95,
                     ),
                     Column(
-                        "Burn 24 h",
+                        "Use, 24 h",
                         selected("check:rounds_check_burn:rate1d"),
                         unit="none",
                         decimals=1,
@@ -284,78 +301,73 @@ def history() -> Row:
                         width=95,
                     ),
                 ],
-                (14, 11),
+                LONG_TWO_THIRDS,
                 no_value="Nothing is recorded yet: windows of days need ten minutes",
                 sort=("Budget left", False),
             ),
             graph(
                 205,
-                "Burn rate over 1 h",
-                "How many times as fast as it may each check uses its error budget. At 1 the budget of 30 days lasts"
-                f" 30 days. The dashed line is where ErrorBudgetBurnFast begins, {fast:g}: stop what causes the "
-                "failures, such as a rollout.",
+                "Use of the error budget, last hour",
+                "How many times too fast each service uses up the outages that it may have. At 1 they last for 30 "
+                f"days. Above the dashed line, {fast:g}, an alert fires: stop what causes it, such as a new version.",
                 [Query(selected("check:rounds_check_burn:rate1h"), "{{check}}")],
-                (10, 11),
+                LONG_THIRD,
                 no_value="Nothing is recorded yet",
                 unit="none",
                 decimals=0,
-                limits=((None, "transparent"), (fast, DOWN)),
+                limits=((None, INVISIBLE), (fast, DOWN)),
                 link=ONE_CHECK,
             ),
             grid(
                 206,
                 "Outages in the time shown",
-                "How often each check found its service down, for how long in all, and how long it took to recover on"
-                " average. Many short ones: look for restarts. Few long ones: look at how they are noticed and "
-                "repaired.",
+                "How often each service was down, how long in all, and how long on average. Many short ones: does it "
+                "restart by itself? Few long ones: who notices, and who repairs it?",
                 [
                     Column("Check", "check", label=True, link=ROW_CHECK),
                     Column("Outages", outages, unit="none", decimals=0, width=85),
-                    Column("Time down", seconds_down, unit="s", decimals=0, width=120),
-                    Column("Mean", f"{seconds_down} / ({outages} > 0)", unit="s", decimals=0, width=85),
+                    Column("Time down", seconds_down, unit="s", decimals=1, width=110),
+                    Column("On average", f"{seconds_down} / ({outages} > 0)", unit="s", decimals=1, width=100),
                 ],
-                (8, 9),
-                no_value="No state is known in this time",
+                THIRD,
+                no_value="No data: is the exporter up?",
                 sort=("Time down", True),
             ),
             graph(
                 207,
                 "Failures by reason",
-                "Failed probes per minute. connect, dns, tls: the network or the server process. http_status, body: "
-                "the service itself. timeout, slow: its load, or what it depends on.",
-                [Query(per_minute % SELECTED, "{{reason}}", step=PROBES_STEP)],
-                (8, 9),
-                no_value="No probe failed in this time",
-                unit="cpm",
+                "How often services were found down, by what went wrong. No connection, name not found, no "
+                "encryption: the network, or the program is not there. Wrong status or content: the service itself. "
+                "No answer in time, too slow: it has too much to do.",
+                [Query(f"sum({risen(failures % reason, 'check')})", word) for reason, word in words.PROBES.items()],
+                THIRD,
+                no_value="No data: is the exporter up?",
+                unit="locale",
                 style="bars",
-                colours=REASON_COLOURS,
+                points=BARS,
+                soft_maximum=1,
+                decimals=0,
+                colours=words.colours(words.PROBES.values()),
             ),
             graph(
                 208,
-                "Probes",
-                "Probes per minute, and how many of them found the service down. If they get fewer, the exporter is "
-                "overloaded or was configured anew.",
+                "Times asked",
+                "How often services were asked, and how often one was found down. If it gets less, the exporter has "
+                "too much to do, or was configured anew.",
                 [
-                    Query(f"{probed} - {failed}", "not down", step=PROBES_STEP),
-                    Query(failed, "down", step=PROBES_STEP),
+                    Query(f"{probed} - {failed}", "not down"),
+                    Query(failed, "down"),
                 ],
-                (8, 9),
-                no_value="No probe in this time: is the exporter up?",
-                unit="cpm",
-                style="area",
+                THIRD,
+                no_value="No data: is the exporter up?",
+                unit="locale",
+                style="bars",
+                points=BARS,
+                soft_maximum=1,
+                decimals=0,
                 colours={"not down": UP, "down": DOWN},
             ),
-            timeline(
-                209,
-                "Alerts",
-                "When alerts fired on each check: the gravest at each time. Marks in the graphs name them. Their end "
-                "includes the time for which Prometheus keeps them, so look at State for the length of an outage. A "
-                "check that alerts again and again needs other limits or a repair.",
-                [Query(ALERTS.gravest("check", SELECTED), "{{check}}")],
-                (24, 9),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(209, "check", "{{check}}", SELECTED),
         ],
     )
 
@@ -367,10 +379,11 @@ def threshold(level: str) -> str:
 
 def detail() -> Row:
     """What is needed to find the cause, for the selected checks."""
+    # Addresses that need not be found have no such phase.
+    phases = f"rounds_check_phase_seconds{{{SELECTED}}}"
     bucket = f"rounds_check_duration_seconds_bucket{{{SELECTED}}}"
     expiry = selected("rounds_check_tls_expiry_timestamp_seconds")
     within = f"sum(increase(rounds_check_duration_seconds_count{{{SELECTED}}}[$__range]))"
-    certificate = ((None, DOWN), (limits.certificate_critical(), DEGRADED), (limits.certificate_warning(), UP))
     return Row(
         300,
         "Detail: $check",
@@ -378,8 +391,8 @@ def detail() -> Row:
             grid(
                 301,
                 "Targets",
-                "What is checked, what the last probe found, and how it is configured. To see what a probe meets step"
-                " by step, ask the exporter for /probe?check=NAME&debug=true.",
+                "What is checked, what was found last, and how it is configured. To see what the check of NAME "
+                "meets step by step, ask the exporter for `/probe?check=NAME&debug=true`.",
                 [
                     Column("Check", "check", label=True, width=160, link=ROW_CHECK),
                     Column("State", selected("check:rounds_check_state:code"), texts=STATES, unit="none", width=90),
@@ -393,10 +406,10 @@ def detail() -> Row:
                         "Failed in a row",
                         selected("rounds_check_consecutive_failures"),
                         unit="none",
-                        steps=((None, "text"), (1, DOWN)),
+                        steps=((None, PLAIN), (1, DOWN)),
                         width=120,
                     ),
-                    Column("Status", selected("rounds_check_http_status_code"), unit="none", width=75),
+                    Column("HTTP status", selected("rounds_check_http_status_code"), unit="none", width=100),
                     Column("Response", selected("rounds_check_response_seconds"), unit="s", decimals=1, width=90),
                     Column("Degraded from", threshold_of("degraded"), unit="s", width=120),
                     Column("Down from", threshold_of("down"), unit="s", width=100),
@@ -406,47 +419,51 @@ def detail() -> Row:
                     Column("Kind", "kind", label=True, width=60),
                     Column("Target", "target", label=True),
                 ],
-                (24, 11),
+                LONG_WHOLE,
                 rows=f"group by (check, tier, kind, target) (rounds_check_info{{{SELECTED}}})",
-                no_value="No check is known: is the exporter up?",
+                no_value="No data: is the exporter up?",
                 sort=("State", True),
             ),
             graph(
                 302,
-                "Phases of the last probe, mean of the selected checks",
-                "Where the time goes. resolve: the name server. connect: the network, or a full accept queue. tls: the "
-                "handshake. processing: the service, until its first byte. transfer: a large or slow body.",
-                [Query(f"avg by (phase) (rounds_check_phase_seconds{{{SELECTED}}})", "{{phase}}")],
-                (12, 9),
-                no_value="No phase was measured in this time",
+                "Where the time goes",
+                "The time of an answer by its steps, on average of the selected checks. Find the address: the name "
+                "server. Connect: the network, or a full server. Encrypt: its certificate. Wait: the service works. "
+                "Receive: a large or slow answer.",
+                [
+                    Query(f'avg({phases[:-1]},phase="{phase}"}}) or 0 * avg({phases})', word)
+                    for phase, word in PHASE_WORDS.items()
+                ],
+                HALF,
+                no_value="No answer in this time",
                 unit="s",
                 style="area",
-                colours=dict(zip(PHASES, PARTS, strict=False)),
+                colours=dict(zip(PHASE_WORDS.values(), PARTS, strict=False)),
             ),
             graph(
                 303,
-                "Response time by percentile",
-                "Computed from the histogram of all selected probes: half of them, 95 % and 99 % took no longer than "
-                "this. A high p99 over a low p50 is a service that is slow for some of its requests.",
+                "How the response time is spread",
+                "Half of the answers took no longer than the first line, 90, 95 and 99 of 100 no longer than the "
+                "others. Where these lie far apart, the service is slow for some of its requests only.",
                 [
                     Query(
                         f"histogram_quantile({share}, sum by (le) (rate({bucket}[$__rate_interval])))",
                         name,
                         step=PROBES_STEP,
                     )
-                    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+                    for name, share in SHARES.items()
                 ],
-                (12, 9),
+                HALF,
                 no_value="No answer in this time",
                 unit="s",
                 log=True,
-                colours=dict(zip(("p50", "p95", "p99"), (PARTS[2], PARTS[0], PARTS[1]), strict=True)),
+                colours=SHARE_COLOURS,
             ),
             bars(
                 304,
-                "Probes that took at most",
-                "The share of the probes in the time shown, for each bound of the histogram. Set a check's thresholds "
-                "where this stops rising.",
+                "Answers that took at most",
+                "Which share of the answers in the time shown came within so many seconds. Where this stops rising "
+                "is a good limit for a check.",
                 [
                     Query(
                         f'sum(increase({bucket[:-1]},le="{bound}"}}[$__range])) / {within}',
@@ -454,20 +471,20 @@ def detail() -> Row:
                     )
                     for bound in BOUNDS
                 ],
-                (8, 9),
+                THIRD,
                 no_value="No answer in this time",
                 unit="percentunit",
                 maximum=1,
-                decimals=1,
+                decimals=0,
             ),
             timeline(
                 305,
                 "HTTP status",
-                "The status of each check's last response: blue is an answer as asked for or a redirect, orange the "
-                "request's fault, red the service's. A gap is a probe without a response: see Failures by reason.",
+                "The status of each check's last answer: blue is an answer as asked for, orange a question that the "
+                "service does not accept, red a fault of the service. A gap: no answer; see Failures by reason.",
                 [Query(selected("rounds_check_http_status_code"), "{{check}}")],
-                (16, 9),
-                no_value="No HTTP response in this time",
+                TWO_THIRDS,
+                no_value="No answer in this time",
                 texts={},
                 ranges=((100, 399, NEUTRAL), (400, 499, DEGRADED), (500, 599, DOWN)),
                 link=ONE_CHECK,
@@ -475,25 +492,25 @@ def detail() -> Row:
             grid(
                 306,
                 "Certificates",
-                "How long the certificate that a check was shown is still valid. Renew an orange one this week, a red "
-                "one now, and find out why the automatic renewal did not.",
+                "How long the certificate of each service, its proof of identity, is still valid. Renew an orange "
+                "one this week, a red one now, and find out why that did not happen by itself.",
                 [
                     Column("Check", "check", label=True, link=ROW_CHECK),
-                    Column("Valid for", f"{expiry} - time()", unit="s", decimals=1, steps=certificate),
-                    Column("Until", f"1000 * {expiry}", unit="dateTimeAsIso", width=180),
+                    Column("Valid for", f"{expiry} - time()", unit="s", decimals=1, steps=CERTIFICATE),
+                    Column("Ends at", f"1000 * {expiry}", unit="dateTimeAsIso", width=180),
                 ],
-                (12, 9),
-                no_value="None of these checks uses TLS",
+                HALF,
+                no_value="Nothing here is encrypted",
                 sort=("Valid for", False),
             ),
             graph(
                 307,
-                "Failed probes in a row",
-                "Failures since the last probe that did not fail. A steep line that does not break is an outage; teeth "
+                "Failures in a row",
+                "How often in a row a service was found down. A steep line that does not break is an outage; teeth "
                 "are a service that comes and goes.",
                 [Query(selected("rounds_check_consecutive_failures"), "{{check}}")],
-                (12, 9),
-                no_value="No probe in this time: is the exporter up?",
+                HALF,
+                no_value="No data: is the exporter up?",
                 unit="none",
                 decimals=0,
                 link=ONE_CHECK,

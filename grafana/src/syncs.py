@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from grafana.src import collectors, limits
-from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src import collectors, limits, words
+from grafana.src.alerts import CALLING, Alerts
 from grafana.src.collectors import Collectors
 from grafana.src.counters import risen, within
 from grafana.src.kit import (
     BARS,
+    CARD,
+    CARDS,
     DEGRADED,
     DOWN,
+    HALF,
     INSERTED,
     NEUTRAL,
     NO_DATA,
+    NONE,
     PARTS,
-    SEVERITY_COLOURS,
+    PLAIN,
+    THIRD,
+    TWO_THIRDS,
     UNKNOWN,
     UP,
     WARNING,
+    WHOLE,
+    WIDE_CARD,
+    WIDE_NOTE,
     Column,
     Panel,
     Query,
@@ -38,7 +47,6 @@ from grafana.src.kit import (
 )
 from grafana.src.series import Metrics, is_
 
-from rounds.errors import FAILURE_REASONS
 from rounds.syncs.metrics import DURATION_BOUNDS
 from rounds.syncs.states import ENDED, ERROR_CLASSES, FAILED, OTHER, PROBLEMS, SUCCESSFUL
 
@@ -56,7 +64,7 @@ ORGANISATION = "sync, organization"
 RUN = "sync, organization, operation"
 METRICS = Metrics("rounds_sync_")
 series, of, grown, rising = METRICS.series, METRICS.of, METRICS.grown, METRICS.rising
-ALERTS = Alerts("syncs")
+ALERTS = Alerts("syncs", "syncs")
 COLLECTORS = Collectors("syncs", "sync")
 COLLECTOR = COLLECTORS.matching("$sync")
 
@@ -70,12 +78,15 @@ STATE_COLOURS = {
     "cancelled": PARTS[6],
     "other": UNKNOWN,
 }
+#: The one that is called like a reason has another word.
+STATE_WORDS = {state: {"timeout": "timed out"}.get(state, state) for state in STATE_COLOURS}
 assert set(STATE_COLOURS) == set(ENDED)  # noqa: S101 - a new state needs a colour
 #: The worse, the higher.
 _CODES = {"completed": 0, "running": 1, "skipped": 2, "cancelled": 3, "other": 4, "partial": 5, "stale": 6}
 _CODES |= {"timeout": 7, "failed": 8}
 RUNS: Texts = {
-    code: (word, (STATE_COLOURS | {"running": NEUTRAL, "stale": DEGRADED})[word]) for word, code in _CODES.items()
+    code: (STATE_WORDS.get(word, word), (STATE_COLOURS | {"running": NEUTRAL, "stale": DEGRADED})[word])
+    for word, code in _CODES.items()
 }
 #: How an organisation stands.
 STANDING: Texts = {
@@ -85,9 +96,8 @@ STANDING: Texts = {
     3: ("fails", DOWN),
     4: (NO_DATA, UNKNOWN),
 }
-CLASS_COLOURS: dict[str, str] = dict(
-    zip(ERROR_CLASSES, (PARTS[1], PARTS[0], PARTS[3], PARTS[4], PARTS[8], PARTS[6], PARTS[7]), strict=True)
-)
+assert set(words.SYNCS) == set(ERROR_CLASSES)  # noqa: S101 - a new class needs a word
+assert set(words.ROWS) == set(PROBLEMS)  # noqa: S101 - a new problem needs a word
 #: Up to which duration a run of a clinic of some size is as expected, in seconds.
 EXPECTED = {"under 100 patients": 15.0, "100 to 500 patients": 45.0, "500 patients and more": 120.0}
 BANDS = {
@@ -272,13 +282,12 @@ def now() -> Row:
         [
             stat_panel(
                 101,
-                "Organisations",
-                "How the synchronisation of each organisation stands. Fails: the newest run of an operation failed or "
-                "timed out. Overdue: SyncOverdue or SyncNeverSucceeded fires, as there was no success for too long. "
-                "Stale: a run does not end and says nothing. No data: expected, and no run of it is known. Who is in "
-                "two of the first three counts for both.",
+                "Organisations by state",
+                "How many organisations get their patients (works), and how many do not. Fails: the newest run "
+                "failed or took too long. Overdue: no success for too long. Stale: a run says nothing any more. No "
+                "data: expected, but no run is known. One may count twice.",
                 [Query(count_of(word), word) for word in ("fails", "overdue", "stale", "works", NO_DATA)],
-                (9, 4),
+                CARDS,
                 no_value=NO_DATA,
                 link=ALL,
                 names=True,
@@ -287,55 +296,43 @@ def now() -> Row:
             stat_panel(
                 102,
                 "Last success",
-                "How long ago a run last brought patients: of any organisation, and of the one that waits longest. "
-                "Orange where that is too long.",
+                "How long ago a run last brought patients: for any organisation, and for the one that waits "
+                "longest. Orange: it waits too long.",
                 [
                     Query(f"time() - {of('last_success_timestamp_seconds', SYNC)}", "latest"),
                     Query(f"max({age()}) unless on () {late}", "longest ago"),
                     Query(late, "overdue", colour=DEGRADED),
                 ],
-                (5, 4),
-                no_value="No run has succeeded yet",
+                CARD,
+                no_value=NONE,
                 unit="s",
-                decimals=0,
+                decimals=1,
                 link=ALL,
                 names=True,
-                text_sizes=(14, 28),
             ),
             stat_panel(
                 103,
                 "Runs without an end",
-                "Active: they have not ended. Stale: those of them that say nothing for longer than `stale_after`. "
-                "Orphaned: not ended, and given up after `orphaned_after`; `rounds syncs reap` closes them.",
+                "Active: they go on now. Stale: those of them that have said nothing for a while (`stale_after`). "
+                "Orphaned: given up, since their program is gone (`orphaned_after`); `rounds syncs reap` closes "
+                "them.",
                 [Query(f"sum({of(f'runs_{name}', SYNC, by=RUN)})", name) for name in ("active", "stale", "orphaned")],
-                (5, 4),
+                WIDE_CARD,
                 no_value=NO_DATA,
                 steps=from_one(NEUTRAL),
                 link=ALL,
                 names=True,
                 colours={"stale": DEGRADED, "orphaned": DEGRADED},
             ),
-            stat_panel(
-                104,
-                "Firing alerts",
-                "Alerts on syncs by severity. Critical: act now. Error: today. Warning: have a look.",
-                ALERTS.counts(SYNC, by=f"{RUN}, alertname"),
-                (5, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
-                link=ALL,
-                names=True,
-                colours=SEVERITY_COLOURS,
-            ),
+            ALERTS.card(104, SYNC, link=ALL, by=f"{RUN}, alertname"),
             bars(
                 105,
                 "Active runs",
-                "The newest run of each organisation and operation that has not ended: how far it is by its step and "
-                "by what it has stored, then the step, patients or pages, patients stored in a second, and how long "
-                "the rest takes at this speed. The first half of the bar is for fetching, the second for storing. "
-                "Orange: it is stale.",
+                "Runs that go on now: how far each is, its step, how many patients or pages, how many patients in a "
+                "second, and how long the rest takes at this speed. The first half of a bar is for fetching, the "
+                "second for storing. Orange: it is stale.",
                 [progress(stale=True), progress(stale=False)],
-                (14, 9),
+                HALF,
                 no_value="No run is active",
                 unit="percentunit",
                 maximum=1,
@@ -343,26 +340,13 @@ def now() -> Row:
                 name="${__field.labels.run}",
                 link=ONE,
             ),
-            grid(
+            ALERTS.listed(
                 106,
-                "Firing alerts",
-                "Alerts on syncs, the latest first. Each has a page of its name among the runbooks, which says what to "
-                "do.",
                 [
                     Column("Organisation", "organization", label=True, link=ROW),
-                    Column("Severity", "severity", label=True, width=80, texts=SEVERITIES),
-                    Column("Alert", "alertname", label=True, width=155),
-                    Column("Operation", "operation", label=True, width=115),
-                    Column(
-                        "Since",
-                        ALERTS.since("organization, operation, alertname, severity", CALLING, SYNC),
-                        unit="dateTimeFromNow",
-                        width=120,
-                    ),
+                    Column("Operation", "operation", label=True),
                 ],
-                (10, 9),
-                no_value="No alert is firing",
-                sort=("Since", True),
+                ALERTS.since("organization, operation, alertname, severity", CALLING, SYNC),
             ),
             organisations(),
         ],
@@ -371,13 +355,14 @@ def now() -> Row:
 
 def organisations() -> Panel:
     """The newest runs of each organisation."""
-    records = {"Processed": "processed", "Stored": "succeeded", "Failed": "failed"}
+    records = {"Processed": "processed", "Stored": "succeeded", "Not stored": "failed"}
     known = of("runs_active", *NAMED, by=RUN)
     return grid(
         107,
         "Organisations",
-        "How each organisation stands, and the newest run of each operation that has ended. Failed records of a run "
-        "are those that were not stored. Operations whose program counts all its runs together have no records.",
+        "How each organisation stands, and its newest run of each operation that has ended: when, how long it took, "
+        "and how many records it worked through and stored. Not stored: read in its log why. Some operations do not "
+        "count records of their own.",
         [
             Column("Organisation", "organization", label=True, link=ROW),
             Column("Operation", "operation", label=True),
@@ -411,7 +396,7 @@ def organisations() -> Panel:
                 width=150,
                 empty="never",
             ),
-            Column("Took", of("last_duration_seconds", *NAMED, by=RUN), unit="s", decimals=0, width=80),
+            Column("Took", of("last_duration_seconds", *NAMED, by=RUN), unit="s", decimals=1, width=90),
             *(
                 Column(
                     title,
@@ -419,14 +404,14 @@ def organisations() -> Panel:
                     unit="locale",
                     decimals=0,
                     width=90,
-                    steps=((None, "text"), (1, WARNING)) if result == "failed" else (),
+                    steps=((None, PLAIN), (1, WARNING)) if result == "failed" else (),
                 )
                 for title, result in records.items()
             ),
         ],
-        (24, 12),
+        WHOLE,
         rows=f"group by ({RUN}) ({series('runs_active', *NAMED)})",
-        no_value="No run is known: is the exporter up, and has the log any?",
+        no_value="No data: is the exporter up, and is there any run?",
         sort=("State", True),
     )
 
@@ -451,29 +436,28 @@ def history() -> Row:
         [
             timeline(
                 201,
-                "Runs",
-                "What each organisation's operations did: running, or how the newest run had ended. Blue that does not "
-                "end is a run that hangs. A gap is time in which nothing is known: look at the exporter.",
+                "Runs of each organisation",
+                "When each organisation was synchronised (blue), and how its newest run had ended in between. Blue "
+                "that does not end is a run that hangs. A gap is time in which nothing is known: look at the "
+                "exporter.",
                 [Query(over_time(), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (24, 9),
-                no_value="No run is known in this time",
+                WHOLE,
+                no_value="No data: is the exporter up?",
                 texts=RUNS,
                 link=ONE,
             ),
             graph(
                 202,
-                f"Success ratio, {hours}",
-                f"The part of the runs of the {hours} before that brought data: completed or partial, of those and the "
-                "ones that failed or timed out. Under the dashed line SyncSuccessRatioLow fires, once there were ten "
-                "runs of all organisations. Which one it is stands in the rows of Runs.",
+                f"Share of good runs, {hours}",
+                f"Which share of the runs of the {hours} before brought patients. Below the dashed line an alert "
+                "fires, once there were ten runs. Which organisation it is stands under Runs of each organisation.",
                 [
                     Query(f"{good} / ({told} > 0)", "{{operation}}"),
                     Query(f"vector({limits.sync_ratio()})", "low", limit=DOWN),
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="percentunit",
-                decimals=0,
                 minimum=None,
                 soft_minimum=0.8,
                 soft_maximum=1,
@@ -481,49 +465,50 @@ def history() -> Row:
             graph(
                 203,
                 "Runs by state",
-                "Runs that ended, by how they did. A bar stands for the time since the one before it; its numbers are "
-                "exact. Skipped runs began too soon after another one and did nothing.",
+                "How many runs ended, and how. Partial: some records were not stored. Skipped: it began too soon "
+                "after another one and did nothing. A bar stands for the time since the one before it; its numbers "
+                "are exact.",
                 [
-                    Query(f"sum({rising('runs_total', *SELECTED, is_('state', state), by=f'{RUN}, state')})", state)
+                    Query(
+                        f"sum({rising('runs_total', *SELECTED, is_('state', state), by=f'{RUN}, state')})",
+                        STATE_WORDS[state],
+                    )
                     for state in ENDED
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
                 soft_maximum=1,
-                colours=STATE_COLOURS,
+                colours={STATE_WORDS[state]: colour for state, colour in STATE_COLOURS.items()},
                 decimals=0,
             ),
             graph(
                 204,
-                f"Duration by operation, {hours}",
-                f"Half of the runs of the {hours} before took no longer, and 95 %, from the histogram of all "
-                "organisations. The dashed lines are what is expected of clinics of three sizes, and what is too long.",
+                f"Duration of runs by operation, {hours}",
+                f"How long at most 95 of 100 runs of the {hours} before took, of all organisations. "
+                "Dashed: what is expected of clinics of three sizes, and what is too long.",
                 [
-                    *(
-                        Query(
-                            f"histogram_quantile({share}, sum by (le, operation) ({bucket}))",
-                            f"{{{{operation}}}} {share:.0%}",
-                        )
-                        for share in (0.5, 0.95)
+                    Query(
+                        f"histogram_quantile(0.95, sum by (le, operation) ({bucket}))",
+                        "{{operation}}",
                     ),
                     *(Query(f"vector({seconds:g})", size, limit=UNKNOWN) for size, seconds in EXPECTED.items()),
                     Query(near, "too long", limit=DEGRADED),
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="s",
             ),
             graph(
                 205,
-                "Runs by duration",
-                "Runs of all organisations by how long they took: 5 to 15 seconds are expected of a clinic with under "
-                "100 patients, up to 45 of one with under 500, up to two minutes of larger ones. Ochre and orange are "
-                "longer than that of any.",
+                "Runs by how long they took",
+                "How many runs of all organisations took how long. A clinic of under 100 patients should need up to 15 "
+                "seconds, one of under 500 up to 45, a larger one up to two minutes. Ochre and orange are too long for "
+                "any.",
                 [Query(expr, band) for band, expr in zip(BANDS, banded, strict=True)],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="locale",
                 style="bars",
@@ -534,55 +519,55 @@ def history() -> Row:
             ),
             graph(
                 206,
-                "Failures by class",
-                "Runs of all organisations that failed or timed out. auth: the credentials of an organisation. "
-                "rate_limit: too many requests. constraint: a row that the database refuses. network, timeout: the way "
-                "to the interface. config: something is not set.",
+                "Failed runs of syncs by reason",
+                "How many runs failed, by what went wrong. Log-in refused: the password of an organisation. Too "
+                "many requests: synchronise less often. Refused by the database: a patient's data do not fit. No "
+                "network, no answer: the way to the other system.",
                 [
                     Query(
                         f"sum({rising('failures_total', *OPERATION, is_('error_class', name), by=told_apart)})",
-                        name,
+                        word,
                     )
-                    for name in ERROR_CLASSES
+                    for name, word in words.SYNCS.items()
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has ended in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
                 soft_maximum=1,
-                colours=CLASS_COLOURS,
+                colours=words.colours(words.SYNCS.values()),
                 decimals=0,
             ),
             graph(
                 207,
                 "Records",
-                "Records that runs stored, upwards, and that failed, downwards. Without operations whose program "
-                "counts all its runs together.",
+                "How many records, such as patients, runs stored, upwards, and could not store, downwards. Some "
+                "operations do not count records of their own and are not in it.",
                 [
                     Query(
                         f"{sign}sum({rising('records_total', *SELECTED, is_('result', result), by=f'{RUN}, result')})",
                         word,
                     )
-                    for sign, result, word in (("", "succeeded", "stored"), ("-", "failed", "failed"))
+                    for sign, result, word in (("", "succeeded", "stored"), ("-", "failed", "not stored"))
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run with records has ended in this time",
                 unit="locale",
                 style="bars",
                 points=BARS,
                 minimum=None,
                 soft_maximum=1,
-                colours={"stored": INSERTED, "failed": WARNING},
+                colours={"stored": INSERTED, "not stored": WARNING},
                 decimals=0,
             ),
             graph(
                 208,
                 "Patients found",
-                "Patients that the newest successful run found. A step downwards is a run that saw a part only, as "
-                "when a page failed: what it did not see, it may have deleted.",
+                "How many patients the newest good run found. A step downwards is a run that saw a part only, as "
+                "when a page was missing: what it did not see, it may have deleted.",
                 [Query(of("patients_found", *SELECTED, by=RUN), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (12, 8),
+                HALF,
                 no_value="No run has said what it found",
                 unit="locale",
                 style="steps",
@@ -592,15 +577,15 @@ def history() -> Row:
             graph(
                 209,
                 "Patients deleted",
-                "Patients that runs deleted, as they say themselves. A tall bar together with fewer patients found is "
-                "a loss: stop the scheduler, and compare with a backup.",
+                "How many patients runs deleted, as they say themselves. A tall bar together with fewer patients "
+                "found is a loss: stop the synchronisation, and compare with a backup.",
                 [
                     Query(
                         f"sum by (organization) ({rising('patients_deleted_total', *SELECTED, by=RUN)})",
                         "{{organization}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No run has said what it deleted",
                 unit="locale",
                 style="bars",
@@ -609,16 +594,7 @@ def history() -> Row:
                 decimals=0,
                 link=ONE,
             ),
-            timeline(
-                210,
-                "Alerts",
-                "When alerts fired on each organisation, or on all of them together. Their end includes the time for "
-                "which Prometheus keeps them.",
-                [Query(ALERTS.gravest("organization, alertname", *SELECTED), "{{organization}} {{alertname}}")],
-                (24, 7),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(210, "organization, alertname", "{{organization}} {{alertname}}", *SELECTED),
         ],
     )
 
@@ -632,7 +608,6 @@ def detail() -> Row:
     brought = grown("runs_total", "$__range", *SELECTED, among("state", SUCCESSFUL), by=RUN)
     configured = f"{series('threshold_seconds', SYNC)} or {series('threshold_ratio', SYNC)}"
     deleted = of("threshold_deleted_patients", SYNC, by="sync")
-    failures = f'rounds_collector_failures_total{{{COLLECTOR},reason="%s"}}'
     found, before = (of(metric, *SELECTED, by=RUN) for metric in ("patients_found", "patients_previous_found"))
     return Row(
         300,
@@ -640,20 +615,20 @@ def detail() -> Row:
         [
             grid(
                 301,
-                "Active runs",
-                "Each run of now. Says itself: the progress that the program writes, in the existing one the part of "
-                "the stored that was without a fault. A last change that is long ago is a run that hangs.",
+                "Active runs in numbers",
+                "Each run that goes on now. Says itself: what the program calls its progress, which may be "
+                "something else. A last change that is long ago is a run that hangs.",
                 [
                     Column("Organisation", "organization", label=True, link=ROW),
                     Column("Operation", "operation", label=True),
-                    Column("Sync", "sync", label=True, width=90),
-                    Column("Step", "step", label=True, width=170),
+                    Column("Sync", "sync", label=True, width=80),
+                    Column("Step", "step", label=True, width=140),
                     Column(
                         "Progress",
                         of("run_progress_ratio", *SELECTED, by=RUN),
                         unit="percentunit",
                         decimals=0,
-                        width=170,
+                        width=140,
                         bar=NEUTRAL,
                         full=1,
                     ),
@@ -662,33 +637,33 @@ def detail() -> Row:
                         of("run_reported_progress_ratio", *SELECTED, by=RUN),
                         unit="percentunit",
                         decimals=0,
-                        width=95,
+                        width=90,
                     ),
                     *(
                         Column(title, of(f"run_{metric}", *SELECTED, by=RUN), unit="locale", decimals=0, width=width)
                         for title, metric, width in (
                             ("Stored", "processed_records", 80),
-                            ("Of", "total_records", 80),
+                            ("Of all", "total_records", 80),
                             ("Page", "page", 65),
                             ("Pages", "pages", 65),
                         )
                     ),
-                    Column("Per second", speed(*SELECTED), unit="none", decimals=1, width=100),
-                    Column("Left", remaining(*SELECTED), unit="s", decimals=0, width=90),
+                    Column("Per second", speed(*SELECTED), unit="none", decimals=1, width=90),
+                    Column("Left", remaining(*SELECTED), unit="s", decimals=0, width=80),
                     Column(
                         "Began",
                         f"1000 * {of('run_oldest_start_timestamp_seconds', *SELECTED, by=RUN)}",
                         unit="dateTimeFromNow",
-                        width=150,
+                        width=130,
                     ),
                     Column(
                         "Last change",
                         f"1000 * {of('run_last_progress_timestamp_seconds', *SELECTED, by=RUN)}",
                         unit="dateTimeFromNow",
-                        width=150,
+                        width=130,
                     ),
                 ],
-                (24, 7),
+                WHOLE,
                 rows=f"group by ({RUN}, step) ({series('run_step', *SELECTED)} == 1)",
                 no_value="No run is active",
                 sort=("Progress", True),
@@ -696,22 +671,22 @@ def detail() -> Row:
             graph(
                 302,
                 "Progress",
-                "Of the newest active run. A line that does not rise is a run that waits: for the interface, for the "
+                "How far each run was. A line that does not rise is a run that waits: for the other system, for the "
                 "database, or for ever.",
                 [Query(of("run_progress_ratio", *SELECTED, by=RUN), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (12, 9),
+                HALF,
                 no_value="No run was active in this time",
                 unit="percentunit",
-                decimals=0,
                 soft_maximum=1,
                 link=ONE,
             ),
             graph(
                 303,
                 "Patients per second",
-                "While a run stores. Lower for all organisations: the database. Lower for one: its rows.",
+                "How fast patients are stored. Slower for all organisations: the database. Slower for one: its own "
+                "data.",
                 [Query(speed(*SELECTED), f"{{{{organization}}}}{DOT}{{{{operation}}}}")],
-                (12, 9),
+                HALF,
                 no_value="No run has stored anything in this time",
                 unit="none",
                 link=ONE,
@@ -719,85 +694,91 @@ def detail() -> Row:
             grid(
                 304,
                 "Runs in the time shown",
-                "Each organisation's runs that ended, by how they did. Success: the part of them that brought data, "
-                "without skipped and cancelled ones.",
+                "How many runs of each organisation ended, and how. Good: the share that brought patients, without "
+                "skipped and cancelled ones.",
                 [
                     Column("Organisation", "organization", label=True, link=ROW),
                     Column("Operation", "operation", label=True),
                     Column("Sync", "sync", label=True, width=90),
                     *(
                         Column(
-                            state.capitalize(),
+                            STATE_WORDS[state].capitalize(),
                             grown("runs_total", "$__range", *SELECTED, is_("state", state), by=RUN),
                             unit="locale",
                             decimals=0,
-                            steps=((None, "text"), (1, colour)) if colour in {WARNING, DOWN, DEGRADED} else (),
+                            steps=((None, PLAIN), (1, colour)) if colour in {WARNING, DOWN, DEGRADED} else (),
                             width=90,
                         )
                         for state, colour in STATE_COLOURS.items()
                         if state != "other"
                     ),
-                    Column("Success", f"{brought} / ({every} > 0)", unit="percentunit", decimals=0, width=85),
+                    Column("Good", f"{brought} / ({every} > 0)", unit="percentunit", decimals=0, width=85),
                 ],
-                (24, 9),
-                no_value="No run is known",
+                WHOLE,
+                no_value="No run in this time",
                 sort=("Failed", True),
             ),
             grid(
                 305,
                 "Duration in the time shown",
-                "Runs of each operation, of all organisations, by how long they took.",
+                "How many runs of each operation took how long, of all organisations, and how long on average.",
                 [
                     Column("Operation", "operation", label=True),
                     Column(
                         "Average",
                         METRICS.average("run_duration_seconds", "$__range", *OPERATION, by="operation"),
                         unit="s",
-                        decimals=0,
-                        width=80,
+                        decimals=1,
+                        width=90,
                     ),
                     *(
                         Column(band, expr, unit="locale", decimals=0, width=104)
                         for band, expr in zip(BANDS, spans, strict=True)
                     ),
                 ],
-                (14, 9),
+                TWO_THIRDS,
                 no_value="No run has ended in this time",
                 sort=("Operation", False),
             ),
             grid(
                 307,
                 "Limits",
-                "From when on each of these is told, as configured in the exporter. The alerts use the same.",
+                "From when on there is an alert on each of these, as configured. `docs/syncs.md` says what each means.",
                 [
                     Column("Limit", "threshold", label=True),
-                    Column("Sync", "sync", label=True, width=90),
-                    Column("After", of("threshold_seconds", SYNC, by="sync, threshold"), unit="s", width=90),
-                    Column("Part", of("threshold_ratio", SYNC, by="sync, threshold"), unit="percentunit", width=80),
+                    Column("Sync", "sync", label=True, width=75),
+                    Column("After", of("threshold_seconds", SYNC, by="sync, threshold"), unit="s", width=80),
+                    Column(
+                        "Share at most",
+                        of("threshold_ratio", SYNC, by="sync, threshold"),
+                        unit="percentunit",
+                        width=110,
+                    ),
                     Column(
                         "Patients",
                         f'label_replace({deleted}, "threshold", "deleted", "", "")',
                         unit="locale",
-                        width=85,
+                        width=75,
                     ),
                 ],
-                (10, 9),
+                THIRD,
                 rows=f"group by (sync, threshold) ({configured})",
-                no_value="No limit is known",
+                no_value="No data: is the exporter up?",
                 sort=("Limit", False),
             ),
             grid(
                 306,
                 "Patients",
-                "What the newest successful run found, and the one before it; and the run that last deleted some: "
-                "when, how many, and which part of those it knew. Limits stands from when on this is told.",
+                "How many patients the newest good run found, and the one before it; and the run that last deleted "
+                "some: when, how many, and which share of those it knew. From when on there is an alert stands "
+                "under Limits.",
                 [
                     Column("Organisation", "organization", label=True, link=ROW),
                     Column("Operation", "operation", label=True),
                     Column("Sync", "sync", label=True, width=90),
                     Column("Found", found, unit="locale", decimals=0, width=80),
                     Column("Before", before, unit="locale", decimals=0, width=80),
-                    Column("Change", f"{found} / ({before} > 0) - 1", unit="percentunit", decimals=1, width=90),
+                    Column("Difference", f"{found} / ({before} > 0) - 1", unit="percentunit", decimals=1, width=90),
                     Column(
                         "Last deletion",
                         f"1000 * {of('last_deletion_timestamp_seconds', *SELECTED, by=RUN)}",
@@ -805,134 +786,129 @@ def detail() -> Row:
                         width=150,
                         empty="none seen",
                     ),
-                    Column("Deleted", of("last_deletion_patients", *SELECTED, by=RUN), unit="locale", width=80),
                     Column(
-                        "Part", of("last_deletion_ratio", *SELECTED, by=RUN), unit="percentunit", decimals=1, width=80
+                        "Deleted", of("last_deletion_patients", *SELECTED, by=RUN), unit="locale", decimals=0, width=80
+                    ),
+                    Column(
+                        "Of known",
+                        of("last_deletion_ratio", *SELECTED, by=RUN),
+                        unit="percentunit",
+                        decimals=1,
+                        width=90,
                     ),
                 ],
-                (24, 9),
+                WHOLE,
                 no_value="No run has said what it found",
                 sort=("Organisation", False),
             ),
             graph(
                 308,
                 "Runs that do not end",
-                "Stale: they say nothing for longer than `stale_after`. Orphaned: nor will they; the program was "
-                "killed, or an update of the row fails. `rounds syncs reap` closes them.",
+                "Stale: they have said nothing for a while. Orphaned: nor will they; the program was killed, or "
+                "cannot write to its log. `rounds syncs reap` closes them.",
                 [Query(f"sum({of(f'runs_{name}', *SELECTED, by=RUN)})", name) for name in ("stale", "orphaned")],
-                (8, 8),
-                no_value="Nothing is known of runs in this time",
+                THIRD,
+                no_value="No data: is the exporter up?",
                 unit="locale",
                 style="steps",
                 soft_maximum=1,
-                colours={"stale": DEGRADED, "orphaned": PARTS[1]},
+                colours={"stale": DEGRADED, "orphaned": DEGRADED},
                 decimals=0,
             ),
             graph(
                 309,
                 "Rows that make no sense",
-                "Rows of the log of which something is not exported. bad_time, negative_duration: look at clocks and "
-                "`time_zone`. bad_metadata, bad_count, unknown_status: another version of the program.",
+                "How many runs are written down in a way that cannot be right, so that something of them is left "
+                "out. Wrong time, ends before it begins: look at the clocks. The others: another version of the "
+                "program.",
                 [
-                    Query(
-                        f"sum({rising('rows_rejected_total', SYNC, is_('reason', reason), by='sync, reason')})", reason
-                    )
-                    for reason in PROBLEMS
+                    Query(f"sum({rising('rows_rejected_total', SYNC, is_('reason', reason), by='sync, reason')})", word)
+                    for reason, word in words.ROWS.items()
                 ],
-                (8, 8),
-                no_value="The log was not read in this time",
+                THIRD,
+                no_value="No data: was the log read in this time?",
                 unit="locale",
                 style="bars",
                 points=BARS,
                 soft_maximum=1,
-                colours=dict(zip(PROBLEMS, PARTS, strict=False)),
+                colours=words.colours(words.ROWS.values()),
                 decimals=0,
             ),
             grid(
                 310,
-                "What the log lacks",
-                "What makes reading it slow, or some of this missing. `docs/syncs.md` has the remedies.",
+                "Missing in the log",
+                "What is missing in the log of runs, so that reading it is slow or something cannot be shown. "
+                "`docs/syncs.md` says how to mend it.",
                 [
                     Column("Sync", "sync", label=True, width=110),
                     Column("Problem", "problem", label=True),
                 ],
-                (8, 8),
+                THIRD,
                 rows=of("schema_problem", SYNC, by="sync, problem"),
-                no_value="It lacks nothing",
+                no_value="Nothing is missing",
                 sort=("Sync", False),
             ),
             timeline(
                 311,
                 "Reading",
-                "Whether the exporter reads each log. While it fails or is overdue, what is shown here is old or "
-                "missing; `rounds status` says why.",
+                "Whether Rounds can read each log of runs. While it fails or is overdue, what is shown here is old "
+                "or missing; `rounds status` says why.",
                 [Query(COLLECTORS.state(COLLECTOR, limits.collector_stale()), "{{sync}}")],
-                (8, 7),
-                no_value="No look at a log is known in this time: is the exporter up?",
+                THIRD,
+                no_value="No data: is the exporter up?",
                 texts=collectors.STATES,
                 link=READING,
             ),
             graph(
                 312,
-                "Duration of looks",
-                "How long the longest look at each log took. The log is asked more often while a run is active. A slow "
-                "rise is a log without an index.",
+                "Duration of reading",
+                "How long reading each log took at most. It is read more often while a run goes on. A slow rise is "
+                "a log without an index.",
                 [
                     Query(
                         COLLECTORS.of(f"max_over_time(rounds_collector_duration_seconds{{{COLLECTOR}}}[$__interval])"),
                         "{{sync}}",
                     )
                 ],
-                (8, 7),
-                no_value="No look at a log is known in this time: is the exporter up?",
+                THIRD,
+                no_value="No data: is the exporter up?",
                 unit="s",
                 points=BARS,
                 colour=NEUTRAL,
                 link=READING,
             ),
-            graph(
+            collectors.failures(
                 313,
-                "Failed looks by reason",
-                "connect, timeout: network or load. auth: an expired secret. query: a missing grant, table or column.",
-                [
-                    Query(
-                        f"sum({risen(failures % reason, 'collector')})",
-                        reason,
-                    )
-                    for reason in FAILURE_REASONS
-                ],
-                (8, 7),
-                no_value="No look at a log is known in this time: is the exporter up?",
-                unit="locale",
-                style="bars",
-                points=BARS,
-                soft_maximum=1,
-                colours=dict(zip(FAILURE_REASONS, PARTS, strict=False)),
-                decimals=0,
+                "Failed reading by reason",
+                "How often the log could not be read, by what went wrong. No answer, no connection: the network, or a "
+                "busy database. Log-in refused: an old password. Question refused: a right, a table or a column is "
+                "missing.",
+                COLLECTOR,
+                THIRD,
             ),
             stat_panel(
                 314,
-                "Organisations with series",
-                "Organisations that have series of their own, and those that are counted together as `_other`: see "
+                "Organisations shown",
+                "How many organisations are shown by themselves, and how many are only counted together: see "
                 "`organizations` in the configuration.",
                 [
                     Query(f"sum({of('organizations', SYNC, is_('labelled', value), by='sync')})", word)
-                    for value, word in (("yes", "of their own"), ("no", "in _other"))
+                    for value, word in (("yes", "by themselves"), ("no", "together"))
                 ],
-                (8, 4),
+                CARDS,
                 no_value=NO_DATA,
                 steps=from_one(NEUTRAL),
                 link=ALL,
                 names=True,
             ),
-            note(315, "Which runs", "Where single runs are.", WHICH_RUNS, (16, 4)),
+            note(315, "Which runs", "Where single runs are to be found, one by one.", WHICH_RUNS, WIDE_NOTE),
         ],
     )
 
 
 #: Metrics count; rows are in the database.
 WHICH_RUNS = """\
-Metrics count runs. Each of them stands in the log: `rounds syncs tail` shows those of now in a terminal, and the
+These panels count runs. Each of them stands in the log: `rounds syncs tail` shows those of now in a terminal, and the
 dashboard *Syncs: history* the latest ones, where Grafana may read the log: see *History of syncs* in
 `docs/dashboards.md`.
 """

@@ -10,9 +10,12 @@ from collections.abc import Iterable
 
 from grafana.src.kit import (
     DATABASES,
+    LONG_WHOLE,
     NEUTRAL,
+    PLAIN,
     SYNCS_UID,
     WARNING,
+    WHOLE,
     Column,
     Panel,
     Row,
@@ -23,7 +26,7 @@ from grafana.src.kit import (
     sql_grid,
     sql_source,
 )
-from grafana.src.syncs import STATE_COLOURS
+from grafana.src.syncs import STATE_COLOURS, STATE_WORDS
 
 from rounds.syncs.states import RUNNING_TOTALS
 
@@ -32,7 +35,9 @@ UID = "syncs-history"
 KINDS = tuple(DATABASES)
 TABLE = "sync_logs"
 
-STATES: Texts = {state: (state, colour) for state, colour in (STATE_COLOURS | {"running": NEUTRAL}).items()}
+STATES: Texts = {
+    state: (STATE_WORDS.get(state, state), colour) for state, colour in (STATE_COLOURS | {"running": NEUTRAL}).items()
+}
 
 #: Unix time, whether or not the column has a time zone.
 UNIX = {"mariadb": "UNIX_TIMESTAMP({})", "postgresql": "EXTRACT(EPOCH FROM {})"}
@@ -139,12 +144,12 @@ LIMIT 200"""
 
 ORGANISATION = Column("Organisation", "organization_id", label=True)
 OPERATION = Column("Operation", "operation_type", label=True, width=180)
-BEGAN = Column("Began", "began", unit="dateTimeAsIso", width=170)
+BEGAN = Column("Began at", "began", unit="dateTimeAsIso", width=170)
 
 
 def count(title: str, source: str, *, warn: str | None = None) -> Column:
     """A column of whole numbers, coloured from one on where they warn."""
-    steps = ((None, "text"), (1, warn)) if warn else ()
+    steps = ((None, PLAIN), (1, warn)) if warn else ()
     return Column(title, source, unit="locale", decimals=0, width=95, steps=steps)
 
 
@@ -152,8 +157,10 @@ def panels(kind: str) -> list[Row]:
     """Now and before."""
     source = sql_source(kind, SYNCS_UID)
 
-    def listed(number: int, title: str, text: str, columns: list[Column], *, rows: int, sql: str, none: str) -> Panel:
-        return sql_grid(number, title, text, columns, (24, rows), source=source, sql=sql, no_value=none)
+    def listed(
+        number: int, title: str, text: str, columns: list[Column], size: tuple[int, int], *, sql: str, none: str
+    ) -> Panel:
+        return sql_grid(number, title, text, columns, size, source=source, sql=sql, no_value=none)
 
     now = listed(
         101,
@@ -161,7 +168,7 @@ def panels(kind: str) -> list[Row]:
         "Runs that have not ended, the latest 100 of all times. One that began long ago was left by a program that is "
         "gone: `rounds syncs reap` closes it.",
         [BEGAN, ORGANISATION, OPERATION, count("Processed", "processed"), count("Stored", "stored")],
-        rows=7,
+        WHOLE,
         sql=active(kind),
         none="No run is active",
     )
@@ -175,12 +182,12 @@ def panels(kind: str) -> list[Row]:
             ORGANISATION,
             OPERATION,
             Column("State", "state", label=True, texts=STATES, width=110),
-            Column("Took", "took", unit="s", decimals=0, width=90),
+            Column("Took", "took", unit="s", decimals=1, width=90),
             count("Processed", "processed"),
             count("Stored", "stored"),
-            count("Failed", "failed", warn=WARNING),
+            count("Not stored", "failed", warn=WARNING),
         ],
-        rows=14,
+        LONG_WHOLE,
         sql=runs(kind),
         none="No run began in this time",
     )
@@ -194,20 +201,24 @@ def panels(kind: str) -> list[Row]:
             OPERATION,
             count("Runs", "runs"),
             *(
-                count(state.capitalize(), state, warn=colour if state in {"partial", "failed", "timeout"} else None)
+                count(
+                    STATE_WORDS[state].capitalize(),
+                    state,
+                    warn=colour if state in {"partial", "failed", "timeout"} else None,
+                )
                 for state, colour in STATE_COLOURS.items()
                 if state != "other"
             ),
-            Column("Average", "average", unit="s", decimals=0, width=90),
-            Column("Longest", "longest", unit="s", decimals=0, width=90),
-            Column("Latest", "latest", unit="dateTimeAsIso", width=170),
+            Column("Average", "average", unit="s", decimals=1, width=90),
+            Column("Longest", "longest", unit="s", decimals=1, width=90),
+            Column("Latest at", "latest", unit="dateTimeAsIso", width=170),
         ],
-        rows=9,
+        WHOLE,
         sql=totals(kind),
         none="No run began in this time",
     )
-    reading = note(203, "How to read this", "What stands here, and what does not.", HOW_TO_READ, (24, 6))
-    return [Row(100, "Now", [now]), Row(200, "History", [latest, sums, reading])]
+    reading = note(203, "How to read this", "Where these rows come from, and what is left out.", HOW_TO_READ, WHOLE)
+    return [Row(100, "Now", [now]), Row(200, "History", [latest]), Row(300, "Detail", [sums, reading])]
 
 
 def dashboard(kind: str) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from grafana.src import limits
-from grafana.src.alerts import CALLING, GRAVEST, SEVERITIES, Alerts
+from grafana.src import collectors, limits
+from grafana.src.alerts import CALLING, Alerts
 from grafana.src.collectors import INTERVAL, STATES, Collectors
 from grafana.src.counters import risen, within
 from grafana.src.kit import (
     BARS,
+    CARD,
+    CARDS,
     DEGRADED,
     DOWN,
+    HALF,
     INSERTED,
     NEUTRAL,
     NO_DATA,
     PARTS,
-    SEVERITY_COLOURS,
+    PLAIN,
     WARNING,
+    WHOLE,
+    WIDE_CARD,
     Column,
     Mark,
     Query,
@@ -33,7 +38,6 @@ from grafana.src.kit import (
     timeline,
 )
 
-from rounds.errors import FAILURE_REASONS
 from rounds.tables.record import REASONS
 
 UID = "tables"
@@ -45,7 +49,7 @@ SELECTED_COLLECTOR = COLLECTORS.matching("$table")
 #: Rows come, go and change without being good or bad; only of a loss there is a warning.
 CHANGE_COLOURS = {"inserted": INSERTED, "modified": PARTS[1], "deleted": WARNING}
 CHANGE_WORDS: Texts = {change: (change, colour) for change, colour in CHANGE_COLOURS.items()}
-ALERTS = Alerts("tables")
+ALERTS = Alerts("tables", "tables")
 #: Why a table was recorded anew, where the label's value does not say it by itself.
 REASON_WORDS = {"table": "other table"}
 
@@ -87,12 +91,12 @@ def now() -> Row:
         [
             stat_panel(
                 101,
-                "Checking",
-                "Tables by how they are checked. Fails: the last check did; `rounds status` says why. Overdue: it "
-                "succeeded, but so long ago that TableCheckOverdue fires, and what is shown is old. No data: watched "
-                "within the last hour, but without a check to show, as before the first or without the exporter.",
+                "Tables by state",
+                "How many tables are checked as they should be (works), and how many are not. Fails: the last check "
+                "did; `rounds status` says why. Overdue: the last good check is so long ago that an alert fires. No "
+                "data: watched, but not checked yet, or the exporter is down.",
                 [Query(count_of(state), state) for state in ("fails", "overdue", "works", NO_DATA)],
-                (8, 4),
+                CARDS,
                 no_value=NO_DATA,
                 link=EXPORTER,
                 names=True,
@@ -100,11 +104,11 @@ def now() -> Row:
             ),
             stat_panel(
                 105,
-                "Rows changed, last 24 hours",
-                "Rows of all tables that checks found inserted, modified and deleted. Exact; a row that changed twice "
-                "between two checks counts once.",
+                "Rows changed, 24 h",
+                "How many rows of all tables were inserted, modified and deleted in the last 24 hours. The numbers are "
+                "exact; a row that changed twice between two checks counts once.",
                 [Query(f"sum({changed(change, '1d')})", change) for change in CHANGE_COLOURS],
-                (6, 4),
+                WIDE_CARD,
                 no_value=NO_DATA,
                 unit="locale",
                 decimals=0,
@@ -115,69 +119,43 @@ def now() -> Row:
             ),
             stat_panel(
                 106,
-                "Scans spared, last 24 hours",
-                "Checks that needed no scan, because the database said that nothing was committed since the one "
-                "before. With a warehouse each is one that was not woken up for it.",
+                "Scans spared, 24 h",
+                "Checks of the last 24 hours that read nothing, because the database said that nothing was changed "
+                "since the one before. A warehouse that is paid by use was not woken up for these.",
                 [Query(f"sum(max by (table) ({spared}))")],
-                (4, 4),
+                CARD,
                 no_value=NO_DATA,
                 unit="locale",
                 decimals=0,
                 link=ALL_TABLES,
             ),
-            stat_panel(
-                107,
-                "Firing alerts",
-                "Alerts on tables by severity. Critical: act now. Error: today. Warning: have a look. What is only "
-                "told, such as inserted rows, is not counted.",
-                # One for each table and alert: every check that found changes is an alert of its own.
-                ALERTS.counts(by="table, alertname"),
-                (6, 4),
-                no_value="no alerts",
-                steps=from_one(DOWN),
-                link=ALL_TABLES,
-                names=True,
-                colours=SEVERITY_COLOURS,
-            ),
+            # One for each table and alert: every check that found changes is an alert of its own.
+            ALERTS.card(107, link=ALL_TABLES, by="table, alertname"),
             stat_panel(
                 108,
                 "Rows",
-                "Rows of each table at its last scan. Click one to see only its history and detail.",
+                "How many rows each table had when it was last read. Click one to see only its history and detail.",
                 [Query(f"sort_desc({of_table('rounds_table_rows')})", "{{table}}")],
-                (15, 6),
-                no_value="No table was scanned yet",
+                HALF,
+                no_value=NO_DATA,
                 unit="locale",
                 decimals=0,
                 link=ONE_TABLE,
                 names=True,
-                text_sizes=(18, 40),
             ),
-            grid(
+            ALERTS.listed(
                 109,
-                "Firing alerts",
-                "Alerts on tables that call for somebody. Each has a page of its name among the runbooks, which says "
-                "what to do. What is only told, such as inserted rows, stands under Tables.",
-                [
-                    Column("Table", "table", label=True, link=ROW_TABLE),
-                    Column("Alert", "alertname", label=True),
-                    Column("Severity", "severity", label=True, width=90, texts=SEVERITIES),
-                    Column(
-                        "Since", ALERTS.since("table, alertname, severity", CALLING), unit="dateTimeFromNow", width=150
-                    ),
-                ],
-                (9, 6),
-                no_value="No alert is firing",
-                sort=("Since", True),
+                [Column("Table", "table", label=True, link=ROW_TABLE)],
+                ALERTS.since("table, alertname, severity", CALLING),
             ),
             grid(
                 110,
                 "Tables",
                 "Each table: whether it is checked as it should be, its rows, what became of them in the last 24 "
-                "hours, and when it was and will be checked. A time in the past under Next check is a check that is "
-                "late, or one that takes its time.",
+                "hours, and when it was and will be checked. A Next check that is past is late, or goes on.",
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
-                    Column("Checking", STATE, texts=STATES, unit="none", width=110),
+                    Column("State", STATE, texts=STATES, unit="none", width=110),
                     Column("Rows", of_table("rounds_table_rows"), unit="locale", decimals=0, width=100),
                     *(
                         Column(
@@ -185,7 +163,7 @@ def now() -> Row:
                             changed(change, "1d"),
                             unit="locale",
                             decimals=0,
-                            steps=((None, "text"), (1, colour)),
+                            steps=((None, PLAIN), (1, colour)),
                             width=120,
                         )
                         for change, colour in CHANGE_COLOURS.items()
@@ -200,11 +178,11 @@ def now() -> Row:
                     Column("Last check", f"1000 * {last_run(EVERY_COLLECTOR)}", unit="dateTimeFromNow", width=140),
                     Column("Next check", f"1000 * {next_run(EVERY_COLLECTOR)}", unit="dateTimeFromNow", width=140),
                     Column("Every", interval(EVERY_COLLECTOR), unit="s", width=80),
-                    Column("Took", duration(EVERY_COLLECTOR), unit="s", decimals=2, width=90),
+                    Column("Took", duration(EVERY_COLLECTOR), unit="s", decimals=1, width=90),
                 ],
-                (24, 7),
-                no_value="No table is watched: is the exporter up, and has it tables?",
-                sort=("Checking", True),
+                WHOLE,
+                no_value="No data: is the exporter up, and does it watch any table?",
+                sort=("State", True),
             ),
         ],
     )
@@ -245,11 +223,11 @@ def history() -> Row:
                 graph(
                     201,
                     "Rows of $table",
-                    "Rows at each scan. Marks are checks that found changes: blue-green inserted, violet modified, "
-                    "ochre deleted rows; the switches at the top hide them. The axis does not begin at 0.",
+                    "How many rows the table had each time it was read. Marks are checks that found changes: "
+                    "blue-green inserted, violet modified, ochre deleted rows. The scale does not begin at 0.",
                     [Query(of_table("rounds_table_rows", SELECTED), "{{table}}")],
-                    (24, 8),
-                    no_value="The table was not scanned in this time",
+                    WHOLE,
+                    no_value="Nothing was read in this time",
                     unit="locale",
                     style="steps",
                     colour=NEUTRAL,
@@ -262,9 +240,9 @@ def history() -> Row:
             graph(
                 202,
                 "Rows changed",
-                "Rows of the selected tables that checks found changed: inserted and modified upwards, deleted "
-                "downwards. A bar stands for the time since the one before it; its numbers are exact. A tall bar "
-                "downwards is a loss: ask who deleted, before backups are overwritten.",
+                "How many rows changed: inserted and modified upwards, deleted downwards. A bar stands for the time "
+                "since the one before it; its numbers are exact. A tall bar downwards is a loss: ask who deleted, "
+                "before backups are overwritten.",
                 [
                     Query(
                         f"{sign}sum({risen(changes % (change, SELECTED), 'table')})",
@@ -272,7 +250,7 @@ def history() -> Row:
                     )
                     for change, sign in (("inserted", ""), ("modified", ""), ("deleted", "-"))
                 ],
-                (24, 9),
+                WHOLE,
                 no_value="No check in this time",
                 unit="locale",
                 style="bars",
@@ -284,27 +262,27 @@ def history() -> Row:
             ),
             timeline(
                 203,
-                "Checking",
-                "Whether each table was checked as it should be. A gap is time in which nothing is known: look at the "
-                "exporter. Tables of one source that fail at once point to the source.",
+                "State of each table",
+                "When each table was checked as it should be. A gap is time in which nothing is known: look at the "
+                "exporter. Where all tables of one database fail at once, look at that.",
                 [Query(COLLECTORS.state(SELECTED_COLLECTOR, limits.table_overdue()), "{{table}}")],
-                (12, 8),
-                no_value="No check is known in this time: is the exporter up?",
+                HALF,
+                no_value="No data: is the exporter up?",
                 texts=STATES,
                 link=ONE_TABLE,
             ),
             graph(
                 204,
-                "Checks by what they needed",
-                "Checks of the selected tables. No scan: the database said that nothing was committed, so nothing was "
-                "read and no warehouse woken up. If a quiet table is always scanned, the gate cannot be relied on "
-                "there: see the documentation of its database.",
+                "Checks of tables by what they needed",
+                "No scan: the database said that nothing was changed, so that nothing was read. Scan: it read the "
+                "whole table, which is what a warehouse is paid for. If a quiet table is always scanned, "
+                "`docs/tables.md` says why.",
                 [
                     Query(f"sum({risen(scans % ('unchanged', SELECTED), 'table')})", "no scan"),
                     Query(f"sum({risen(scans % ('scanned', SELECTED), 'table')})", "scan"),
                     Query(f"sum({risen(failures, 'collector, reason')})", "failed"),
                 ],
-                (12, 8),
+                HALF,
                 no_value="No check in this time",
                 unit="locale",
                 style="bars",
@@ -316,7 +294,7 @@ def history() -> Row:
             grid(
                 205,
                 "Rows changed in the time shown",
-                "Exact sums of what the checks found. Balance is inserted less deleted rows.",
+                "How many rows of each table changed, exactly. Balance: inserted less deleted rows.",
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     *(
@@ -325,7 +303,7 @@ def history() -> Row:
                             changed(change, "$__range", SELECTED),
                             unit="locale",
                             decimals=0,
-                            steps=((None, "text"), (1, colour)),
+                            steps=((None, PLAIN), (1, colour)),
                             width=120,
                         )
                         for change, colour in CHANGE_COLOURS.items()
@@ -338,49 +316,41 @@ def history() -> Row:
                         width=120,
                     ),
                 ],
-                (12, 7),
+                HALF,
                 no_value="No check in this time",
                 sort=("Table", False),
             ),
             grid(
                 206,
                 "Checks in the time shown",
-                "How many checks succeeded, how many of them needed no scan, how many failed, and how many pairs of "
-                "hashes were read to find out which rows had changed.",
+                "How many checks of each table succeeded, how many of these read nothing (no scan), how many "
+                "failed, and how many rows' fingerprints were fetched to find out which rows had changed.",
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     Column("Checks", f"{spared} + {scanned}", unit="locale", decimals=0, width=90),
                     Column("No scan", spared, unit="locale", decimals=0, width=90),
-                    Column("Share", f"{spared} / ({spared} + {scanned} > 0)", unit="percentunit", decimals=0, width=80),
+                    Column("Share", f"{spared} / ({spared} + {scanned} > 0)", unit="percentunit", decimals=1, width=80),
                     Column(
                         "Failed",
                         failed,
                         unit="locale",
                         decimals=0,
-                        steps=((None, "text"), (1, DOWN)),
+                        steps=((None, PLAIN), (1, DOWN)),
                         width=90,
                     ),
                     Column(
-                        "Pairs read",
+                        "Rows read",
                         of_window(within(f"rounds_table_rows_read_total{{{SELECTED}}}", "$__range")),
-                        unit="short",
+                        unit="locale",
+                        decimals=0,
                         width=120,
                     ),
                 ],
-                (12, 7),
+                HALF,
                 no_value="No check in this time",
                 sort=("Table", False),
             ),
-            timeline(
-                207,
-                "Alerts",
-                "When alerts fired on each table, and when changes were told: the gravest at each time. Their end "
-                "includes the time for which Prometheus keeps them.",
-                [Query(ALERTS.gravest("table", SELECTED), "{{table}}")],
-                (24, 6),
-                no_value="No alert fired in this time",
-                texts=GRAVEST,
-            ),
+            ALERTS.over_time(207, "table", "{{table}}", SELECTED),
         ],
     )
 
@@ -397,7 +367,6 @@ def detail() -> Row:
     total = f"max by (table, change) (rounds_table_changes_total{{{SELECTED}}})"
     longest = COLLECTORS.of(f"max_over_time(rounds_collector_duration_seconds{{{SELECTED_COLLECTOR}}}[$__interval])")
     key = f"rounds_table_key_max{{{SELECTED}}}"
-    failures = f'rounds_collector_failures_total{{{SELECTED_COLLECTOR},reason="%s"}}'
     return Row(
         300,
         "Detail: $table",
@@ -405,10 +374,9 @@ def detail() -> Row:
             grid(
                 302,
                 "What is recorded of each table",
-                "Rows before the last check with changes, the largest integer key, when the table was last scanned, "
-                "and since when changes are counted. Anew: how often rows could not be compared with those before, so "
-                "that changes in between were not counted; lost: look at the ledger, hashes: was the database "
-                "upgraded? Mass deletion: the share of rows whose loss is critical.",
+                "Rows before the last change, the largest key, when the table was last read, and since when changes "
+                "are counted. Anew: how often, and why, it had to be recorded anew, so that changes in between were "
+                "not counted (`docs/tables.md`). Mass deletion: which share of the rows may not be lost at once.",
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     Column(
@@ -426,7 +394,7 @@ def detail() -> Row:
                         width=150,
                     ),
                     Column(
-                        "Baseline",
+                        "Counted since",
                         f"1000 * {of_table('rounds_table_baseline_timestamp_seconds', SELECTED)}",
                         unit="dateTimeFromNow",
                         width=150,
@@ -437,7 +405,7 @@ def detail() -> Row:
                             of_table("rounds_table_rebaselines_total", SELECTED, f'reason="{reason}"'),
                             unit="locale",
                             decimals=0,
-                            steps=((None, "text"), (1, DEGRADED)),
+                            steps=((None, PLAIN), (1, DEGRADED)),
                             width=140 if reason in REASON_WORDS else 115,
                         )
                         for reason in REASONS
@@ -447,7 +415,7 @@ def detail() -> Row:
                         of_table("rounds_table_schema_changes_total", SELECTED),
                         unit="locale",
                         decimals=0,
-                        steps=((None, "text"), (1, DEGRADED)),
+                        steps=((None, PLAIN), (1, DEGRADED)),
                         width=130,
                     ),
                     Column(
@@ -457,69 +425,64 @@ def detail() -> Row:
                         width=115,
                     ),
                 ],
-                (24, 6),
-                no_value="No table is known: is the exporter up?",
+                WHOLE,
+                no_value="No data: is the exporter up?",
                 sort=("Table", False),
             ),
             grid(
                 301,
                 "Last change of each kind",
-                "When a check last found such rows, how many it found then, and how many all checks have found since "
+                "When rows were last found inserted, modified or deleted, how many then, and how many in all since "
                 "the table is watched.",
                 [
                     Column("Table", "table", label=True, link=ROW_TABLE),
                     Column("Change", "change", label=True, texts=CHANGE_WORDS, width=110),
-                    Column("When", last_time, unit="dateTimeAsIso", width=190, empty="never"),
+                    Column("Found at", last_time, unit="dateTimeAsIso", width=190, empty="never"),
                     Column("Rows then", last_rows, unit="locale", decimals=0, width=110),
                     Column("In all", total, unit="locale", decimals=0, width=110),
                 ],
-                (12, 10),
-                no_value="No table is known: is the exporter up?",
-                sort=("When", True),
+                HALF,
+                no_value="No data: is the exporter up?",
+                sort=("Found at", True),
             ),
-            note(308, "Which rows changed", "How to see single changes, and their keys.", WHICH_ROWS, (12, 10)),
+            note(308, "Which rows changed", "How to see single changes, and which rows they were.", WHICH_ROWS, HALF),
             graph(
                 303,
                 "Duration of checks",
-                "How long the longest check of each table took. Low where no scan was needed. A slow rise is a growing "
-                "table; a jump is a busy source, or many changes.",
+                "How long the longest check of each table took. Little where nothing had to be read. A slow rise is a "
+                "growing table; a jump is a busy database, or many changes.",
                 [Query(longest, "{{table}}")],
-                (12, 8),
+                HALF,
                 no_value="No check in this time",
                 unit="s",
                 points=BARS,
                 log=True,
                 link=ONE_TABLE,
             ),
-            graph(
+            collectors.failures(
                 306,
                 "Failed checks by reason",
-                "connect, timeout: network, load or a suspended warehouse. auth: an expired secret; log-ins are tried "
-                "less and less often, lest the account be locked. query: a missing grant, table or column.",
-                [Query(f"sum({risen(failures % reason, 'collector')})", reason) for reason in FAILURE_REASONS],
-                (12, 8),
-                no_value="No check in this time",
-                unit="locale",
-                style="bars",
-                points=BARS,
-                soft_maximum=1,
-                colours=dict(zip(FAILURE_REASONS, PARTS, strict=False)),
-                decimals=0,
+                "Checks that failed, by what went wrong. No answer, no connection: the network, or a busy database. "
+                "Log-in refused: an old password; it is tried less and less often, lest the account be locked. "
+                "Question refused: a right, a table or a column is missing.",
+                SELECTED_COLLECTOR,
+                HALF,
             ),
             graph(
                 304,
-                "Pairs of hashes read",
-                "One for each row of the buckets that differed: the whole table at its first check, a few thousand for "
-                "a changed row afterwards. This is what a check costs beside the scan in the database.",
+                "Rows read from tables",
+                "How many rows' fingerprints were fetched to find out which rows had changed: the whole table at its "
+                "first check, a part of it afterwards. Much of this makes checks slow.",
                 [
                     Query(
                         risen(f"rounds_table_rows_read_total{{{SELECTED}}}", "table"),
                         "{{table}}",
                     )
                 ],
-                (12, 8),
+                HALF,
                 no_value="No check in this time",
-                unit="short",
+                unit="locale",
+                decimals=0,
                 style="bars",
                 points=BARS,
                 soft_maximum=1,
@@ -528,11 +491,11 @@ def detail() -> Row:
             graph(
                 305,
                 "Growth of the largest key",
-                "By how much the largest integer key grew in the time shown. Where keys are given in order, it counts "
-                "rows that were ever inserted, those too that were deleted again between two checks.",
+                "By how much the largest key, the number of a row, grew in the time shown. Where numbers are given "
+                "in order, this counts every row that was ever inserted, even if it was deleted again at once.",
                 [Query(of_window(f"{key} - min_over_time({key}[$__range] @ end())"), "{{table}}")],
-                (12, 8),
-                no_value="No selected table has one integer key, or `key_max` is off",
+                HALF,
+                no_value="Not configured: no selected table has rows with numbers",
                 unit="locale",
                 style="steps",
                 soft_maximum=1,

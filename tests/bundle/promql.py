@@ -13,7 +13,9 @@ from rounds.domains import all_domains
 from rounds.exporter import catalogue
 
 #: Programs that are scraped besides, and what Prometheus makes itself.
-FOREIGN = re.compile(r"(up|ALERTS|ALERTS_FOR_STATE|scrape_duration_seconds|(alertmanager|prometheus)_\w+)")
+FOREIGN = re.compile(
+    r"(up|ALERTS|ALERTS_FOR_STATE|scrape_(duration_seconds|samples_scraped)|(alertmanager|prometheus)_\w+)"
+)
 #: How the name of a series ends that only rises.
 COUNTER = re.compile(r"_(total|bucket|count|sum)(:\w+)?$")
 

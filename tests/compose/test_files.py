@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from grafana.src import kit
 
 from rounds.apr.config import AprSection
 from rounds.config import load_config
@@ -342,7 +343,10 @@ def test_every_volume_is_used_and_written_by_one_service() -> None:
 def test_everything_for_grafana_is_mounted() -> None:
     mounted = {mount["source"]: mount["target"] for mount in service(BASE, "grafana")["volumes"]}
     home = service(BASE, "grafana")["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"/etc/grafana/dashboards/Rounds/{kit.HOME}.json"
     assert (ROOT / "grafana" / home.removeprefix("/etc/grafana/")).is_file()
+    # It serves what is in this folder of its image.
+    assert mounted["./docs/runbooks"] == f"/usr/share/grafana{kit.RUNBOOKS.rstrip('/')}"
     for folder in (ROOT / "grafana" / "provisioning").iterdir():
         assert mounted[f"./grafana/provisioning/{folder.name}"] == f"/etc/grafana/provisioning/{folder.name}"
     for file in (ROOT / "grafana" / "provisioning" / "dashboards").glob("*.y*ml"):

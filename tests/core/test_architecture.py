@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
-from rounds.cli import main
-from rounds.config import config_model, models_in
 from rounds.domains import all_domains
 from rounds.exporter import catalogue
 
@@ -85,34 +81,9 @@ def test_a_metric_is_declared_once_and_named_as_the_field_names_metrics() -> Non
             assert label in metric.labels
 
 
-def test_the_documented_catalogue_is_the_generated_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["metrics", "--format=markdown"]) == 0
-    documented = (REPOSITORY / "docs/metrics.md").read_text(encoding="utf-8")
-    assert documented == capsys.readouterr().out, "run: make docs"
-
-
 def test_no_lock_file_spells_an_address() -> None:
     for file in REPOSITORY.glob("requirements*.txt"):
         text = file.read_text(encoding="utf-8")
         assert "://" not in text
         assert "--hash=sha256:" in text
         assert not [line for line in text.splitlines() if line.startswith("-")]
-
-
-def keys_of(model: type[BaseModel], seen: set[type[BaseModel]] | None = None) -> set[str]:
-    """All keys of a section and the sections below it."""
-    seen = set() if seen is None else seen
-    if model in seen:
-        return set()
-    seen.add(model)
-    below = [found for field in model.model_fields.values() for found in models_in(field.annotation)]
-    return set(model.model_fields).union(*(keys_of(found, seen) for found in below))
-
-
-def test_every_key_of_the_configuration_is_documented() -> None:
-    text = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
-    model = config_model({domain.name: domain.section for domain in all_domains()})
-    keys = keys_of(model)
-    assert {"services", "body_matches", "insecure_skip_verify", "host"} <= keys
-    missing = {key for key in keys if not re.search(rf"\b{key}\b", text)}
-    assert {key for key in missing if not key.endswith("_file")} == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from rounds.apr.config import AprSection
 from rounds.config import load_config
-from rounds.demo import bundle, warehouse
+from rounds.demo import bundle, servers, warehouse
 from rounds.demo.certificate import make_certificate
 from rounds.demo.desk_room import Clinic
 from rounds.demo.scaling import TIMES, Scale
@@ -34,8 +35,9 @@ TARGETS = {"exporter:12780": "127.0.0.1:1", "alertmanager:9093": "127.0.0.1:2", 
 
 
 def databases(folder: Path, warehouse: Mapping[str, Any] | None = None) -> bundle.Databases:
-    tables, apr, syncs = (folder / f"{name}.db" for name in ("clinic", "apr", "syncs"))
-    return bundle.Databases(tables, warehouse or {}, apr, syncs, folder / "docassist" / "monitoring.db", "localhost:1")
+    apr, syncs = (bundle.sqlite(folder / f"{name}.db") for name in ("apr", "syncs"))
+    emr = folder / "docassist" / "monitoring.db"
+    return bundle.Databases(folder / "clinic.db", warehouse or {}, apr, syncs, emr, "localhost:1")
 
 
 def listening() -> dict[str, Service]:
@@ -106,6 +108,29 @@ def test_the_desktop_program_is_looked_at_where_it_is(tmp_path: Path) -> None:
     assert app.checks.llm.url == "http://localhost:1/"
 
 
+@pytest.mark.parametrize(("domain", "kind"), [("apr", "mariadb"), ("syncs", "postgresql")])
+def test_sources_on_servers_are_read_with_the_password_of_a_file(domain: str, kind: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("only here")
+    place = servers.Place(kind, 12793, "clinic", "writer", {"rounds": secret})
+    there: dict[str, Any] = {domain: place.source()}
+    given = dataclasses.replace(databases(tmp_path), **there)
+    file = bundle.write_exporter(tmp_path, listening(), given)
+    source = load_config([file], SECTIONS).sources[domain]
+    assert (source.kind, source.user, source.port) == (kind, "rounds", 12793)  # type: ignore[union-attr]
+    assert "only here" not in file.read_text()
+
+
+@pytest.mark.parametrize(("speed", "run_every", "max_age"), [(1.0, 25.0, 45.0), (2.0, 12.5, 22.5), (0.1, 250.0, 450.0)])
+def test_limits_follow_the_speed_of_the_script(speed: float, run_every: float, max_age: float, tmp_path: Path) -> None:
+    """Else a slow script would pass all of them all the time, and a quick one none."""
+    config = load_config([bundle.write_exporter(tmp_path, listening(), databases(tmp_path), speed=speed)], SECTIONS)
+    apr, (sync,), (app,) = config.apr, config.syncs, config.emr  # type: ignore[attr-defined]
+    assert (apr.run_every, apr.slow_run_after, apr.interval) == (run_every, run_every / 5, 5.0)
+    assert (sync.expect_every, sync.limits.stuck_after) == (2 * run_every, 0.8 * run_every)
+    assert (app.checks.backup.max_age, app.checks.backup.interval) == (max_age, 5.0)
+
+
 def test_prometheus_takes_the_scaled_rules_and_only_times_differ(production: Path, tmp_path: Path) -> None:
     promtool = require_binary("promtool")
     config = bundle.write_prometheus(production, tmp_path, Scale(6), TARGETS)
@@ -142,6 +167,9 @@ def test_alertmanager_takes_the_scaled_routes(
     assert ("email_configs" in critical) == (mail is not None)
     assert tree["route"]["group_interval"] == "2s"
     assert "real.example.org" not in config.read_text()
+    # So that the chronicle can say whose a message is.
+    assert all(each["footer"] == "{{ .CommonLabels.component }}" for each in critical["slack_configs"])
+    assert all("X-Rounds-Component" in each["headers"] for each in critical.get("email_configs", ()))
 
 
 def test_events_end_sooner_where_that_is_wanted(production: Path, tmp_path: Path) -> None:

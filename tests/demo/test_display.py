@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rounds.demo.catchers import SlackMessage
+from rounds.demo.catchers import Mail, SlackMessage
 from rounds.demo.display import Display
 from rounds.demo.observe import Alert, Sync, Table, check_states, firing_alerts, watched_syncs, watched_tables
 
@@ -19,25 +20,36 @@ class Terminal(io.StringIO):
         return True
 
 
-MESSAGE = SlackMessage("#alerts", "CRITICAL: a -&gt; down", "a &amp; b\n<more>", "danger", ("http://runbook/",), {})
+MESSAGE = SlackMessage(
+    "#alerts", "CRITICAL: a -&gt; down", "a &amp; b\n<more>", "danger", ("http://runbook/",), {}, "emr"
+)
 
 
-def test_a_slack_message_reads_as_slack_shows_it() -> None:
+def test_a_slack_message_is_told_by_its_title_and_first_line() -> None:
     stream = io.StringIO()
     Display(stream).slack(MESSAGE)
-    head, *details = stream.getvalue().splitlines()
-    assert head.split() == ["00:00", "slack", "FIRING", "(danger", "in", "#alerts):", "CRITICAL:", "a", "->", "down"]
-    assert [line.strip() for line in details] == ["a & b", "<more>", "http://runbook/"]
+    head, detail = stream.getvalue().splitlines()
+    assert head.split() == ["00:00", "emr", "slack", "#alerts:", "CRITICAL:", "a", "->", "down"]
+    assert detail.strip() == "a & b"
+
+
+def test_a_message_of_several_domains_is_nobodys() -> None:
+    stream = io.StringIO()
+    message = EmailMessage()
+    message["To"], message["Subject"] = "operations@example.org", "[Rounds] 3 alerts"
+    Display(stream).mail(Mail("rounds@example.org", ("operations@example.org",), message))
+    assert stream.getvalue() == "00:00  -         e-mail      To operations@example.org: [Rounds] 3 alerts\n"
 
 
 def test_only_a_terminal_is_coloured_and_only_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     plain, coloured, unwanted = io.StringIO(), Terminal(), Terminal()
-    Display(plain).check("a", "up", "down")
-    Display(coloured).check("a", "up", "down")
+    Display(plain).check("services", "a", "up", "down")
+    Display(coloured).check("services", "a", "up", "down")
     monkeypatch.setenv("NO_COLOR", "1")
-    Display(unwanted).check("a", "up", "down")
+    Display(unwanted).check("services", "a", "up", "down")
     assert "\x1b[31ma: up -> down\x1b[0m" in coloured.getvalue()
+    assert "\x1b[36mservices  \x1b[0m" in coloured.getvalue()
     assert "\x1b" not in plain.getvalue() + unwanted.getvalue()
 
 
@@ -83,7 +95,7 @@ rounds_table_changes_total{table="unchecked",change="deleted"} 0
     assert changes == {"inserted": 2}
     stream = io.StringIO()
     Display(stream).table("patients", changes, table.before, table.rows)
-    assert stream.getvalue() == "00:00  exporter    patients: 2 inserted (204 -> 206)\n"
+    assert stream.getvalue() == "00:00  tables    exporter    patients: 2 inserted (204 -> 206)\n"
 
 
 def test_how_far_syncs_are_is_read_from_the_metrics() -> None:
@@ -108,13 +120,19 @@ rounds_sync_runs_total{sync="cliniko",organization="river",operation="active_pat
     Display(stream).sync("harbour/full_patients", "running", 0.62)
     Display(stream).sync("river/active_patients", "partial", 0.0)
     assert stream.getvalue().splitlines() == [
-        "00:00  exporter    harbour/full_patients: [############........] 62%",
-        "00:00  exporter    river/active_patients: partial",
+        "00:00  syncs     exporter    harbour/full_patients: [############........] 62%",
+        "00:00  syncs     exporter    river/active_patients: partial",
     ]
 
 
 def test_only_alerts_that_fire_are_told_with_what_they_are_about() -> None:
-    labels = {"alertname": "ServiceDown", "severity": "critical", "check": "a", "instance": "x"}
+    labels = {
+        "alertname": "ServiceDown",
+        "severity": "critical",
+        "check": "a",
+        "instance": "x",
+        "component": "services",
+    }
     event = {"alertname": "TableRowsInserted", "kind": "event", "table": "patients"}
     alerts: list[dict[str, Any]] = [
         {"state": "firing", "labels": labels},
@@ -125,7 +143,7 @@ def test_only_alerts_that_fire_are_told_with_what_they_are_about() -> None:
         *({"state": "firing", "labels": {**event, "changed_at": at}} for at in ("1", "2")),
     ]
     assert firing_alerts(json.dumps({"data": {"alerts": alerts}})) == {
-        Alert("ServiceDown", " (critical, a)", ""),
+        Alert("ServiceDown", " (critical, a)", "", "services"),
         Alert("Watchdog", "", ""),
         Alert("SyncStale", " (river)", ""),
         Alert("AprFlapping", " (SEUNO)", ""),

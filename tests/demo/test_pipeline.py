@@ -13,10 +13,13 @@ import pytest
 from sqlalchemy import Connection, text
 
 from rounds.databases.writing import writing
+from rounds.demo.bundle import PIPELINE
+from rounds.demo.main import SPEEDS
 from rounds.demo.pipeline import PAST_DAYS, Pipeline
 from rounds.demo.pipeline_script import SCRIPT, SCRIPT_SECONDS, Run, Scene, perform
 from rounds.demo.pipeline_writer import DATABASE, PASSWORD, USER
 from rounds.demo.proposals import REASONS, STATUSES
+from rounds.fields import parse_duration
 from rounds.sources import SqliteSource
 from support.mariadb import MariadbServer
 
@@ -90,6 +93,9 @@ def test_there_is_a_past_and_nothing_in_it_is_left_undone(connection: Connection
     assert rows(connection, UNCONFIRMED) == [(0,)]
     sources = rows(connection, "SELECT DISTINCT CHANGE_SOURCE FROM apr_status_history")
     assert {source for (source,) in sources} == {"SYSTEM", "BOT", "BACKFILL"}
+    # No run was slow, at whatever speed the script is played.
+    ((longest,),) = rows(connection, "SELECT MAX(execution_time_seconds) FROM apr_processing_log")
+    assert float(longest) < parse_duration(PIPELINE["slow_run_after"]) / SPEEDS[1]
     # Each row is in its own time, which is before the program began.
     for table, column in {"apr_status_history": "changed_at", "apr_processing_log": "run_timestamp"}.items():
         ordered = rows(connection, f"SELECT {column} FROM {table} WHERE DATE({column}) < CURRENT_DATE ORDER BY id")

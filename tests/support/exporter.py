@@ -55,7 +55,7 @@ class RunningExporter:
             assert self.process.returncode is None, self.log
             return re.search(r"event=listening address=(\S+) tls=(\w+)", self.log)
 
-        found = await until(address, within=20)
+        found = await until(address, within=60)
         assert found is not None
         self.url = f"{'https' if found[2] == 'true' else 'http'}://{found[1]}"
 

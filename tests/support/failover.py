@@ -57,18 +57,20 @@ class Writer:
         return tuple(self.truth[change] for change in CHANGES)
 
     def _main(self) -> None:
-        while not self._ended.wait(0.05):
+        while not self._ended.wait(0.1):
             statements = []
             for _ in range(self._random.randint(1, 3)):
                 change = self._random.choice(CHANGES)
-                self.truth[change] += 1
-                if change == "inserted":
+                old = None if change == "inserted" else next(self._old, None)
+                if old is None:
+                    change = "inserted"
                     self._new += 1
                     statements.append(f"INSERT INTO patients VALUES ({self._new}, 'New')")
                 elif change == "deleted":
-                    statements.append(f"DELETE FROM patients WHERE id = {next(self._old)}")
+                    statements.append(f"DELETE FROM patients WHERE id = {old}")
                 else:
-                    statements.append(f"UPDATE patients SET name = 'Edit' WHERE id = {next(self._old)}")
+                    statements.append(f"UPDATE patients SET name = 'Edit' WHERE id = {old}")
+                self.truth[change] += 1
             self.patients.sql("BEGIN", *statements, "COMMIT")
 
 
@@ -271,7 +273,7 @@ async def pair(
     server: Any,
     place: str,
     *,
-    rows: int = 20_000,
+    rows: int = 2000,
     stage: Callable[[Member, Member], None] | None = None,
     quiet: bool = False,
 ) -> AsyncIterator[Pair]:
@@ -280,7 +282,7 @@ async def pair(
     Args:
         server: what holds the ledger.
         place: its kind.
-        rows: of the table at the beginning; the more, the longer the writer can go on.
+        rows: of the table at the beginning; the more, the longer it has some that can be changed and deleted.
         stage: says what is special about them before they start.
         quiet: whether nothing changes the table but the test.
     """

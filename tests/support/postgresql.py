@@ -85,6 +85,11 @@ def _program(name: str) -> Path:
     return found[-1] if found else require_binary(name)
 
 
+def require_postgresql() -> None:
+    """Without the server, as ``require_binary``."""
+    _program("postgres"), _program("initdb")
+
+
 def _unprivileged() -> str | None:
     """Who the server may run as: it refuses root."""
     if os.geteuid() != 0:

@@ -19,7 +19,7 @@ from rounds.errors import CollectorError
 from rounds.ledger.ledger import Ledger
 from rounds.tables import plan
 from rounds.tables.dialects.dialect import Dialect
-from rounds.tables.record import CHANGES, Record, load
+from rounds.tables.record import CHANGES, Record, load, reset
 from rounds.tables.schema import BUCKET, WATCHED
 from support.patients import Patient, PatientsTable, Watch
 
@@ -140,6 +140,19 @@ def test_a_damaged_record_is_a_new_baseline(watch: Watch, damage: Callable[[Any]
     assert (record.row_count, totals(record), record.rebaselines) == (6, [0, 0, 0], {"lost": 1})
     watch.patients.replace(rows(5))
     assert totals(watch.check()) == [0, 1, 0]
+
+
+def test_a_record_that_is_reset_is_a_new_baseline_once(watch: Watch) -> None:
+    watch.patients.replace(rows(5))
+    assert totals(watch.check()) == [0, 1, 0]
+    watch.patients.replace(rows(4))
+    with watch.ledger.writing() as connection:
+        reset(connection, "patients")
+    record = watch.check()
+    assert (record.row_count, totals(record), record.rebaselines) == (4, [0, 1, 0], {"reset": 1})
+    watch.patients.replace(rows(3))
+    record = watch.check()
+    assert (totals(record), record.rebaselines) == ([0, 2, 0], {"reset": 1})
 
 
 def test_an_emptied_table_is_six_deletions_and_fills_again(watch: Watch) -> None:

@@ -82,6 +82,7 @@ async def test_counters_outlive_the_process_and_a_reload(tmp_path: Path) -> None
         assert (await exporter.client.post(f"{exporter.url}/-/reload")).status_code == 200
         assert await changes(exporter) == (1, 0, 0)
         assert await exporter.value("rounds_collector_interval_seconds", collector="tables/patients") == 2
+        assert await exporter.value("rounds_collector_info", collector="tables/patients", source="clinic") == 1
         patients.replace(patients_of(range(8)))
         await until_changes(exporter, 2, 0, 0)
         assert await exporter.value("rounds_table_baseline_timestamp_seconds", table="patients") == baseline
@@ -223,6 +224,8 @@ class TestImport:
                 "records[0]: should have an id and a name",
             ),
             ('{"timestamp": "2026-11-01T08:00:00", "records": [{"id": 1, "name": 5}]}', "records[0]"),
+            ('{"timestamp": "2026-11-01T08:00:00", "record_count": 2, "records": [{"id": 1, "name": "a"}]}', "damaged"),
+            ('{"timestamp": "9026-11-01T08:00:00", "records": []}', "lies in the future"),
         ],
     )
     def test_a_broken_file_is_refused(
@@ -232,7 +235,80 @@ class TestImport:
         file = tmp_path / "rounds.yml"
         file.write_text(config(SqlitePatients(tmp_path), tmp_path, columns=["name"]), encoding="utf-8")
         assert main(["tables", "import", str(state), "--table=patients", f"--config.file={file}"]) == 2
-        assert complaint in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert complaint in told
+        assert main(["once", f"--config.file={file}"]) == 0, "nothing of it was recorded"
+        assert 'rounds_table_changes_total{table="patients",change="deleted"} 0' in capsys.readouterr().out
+
+    @pytest.mark.parametrize("keys", ["raw", "hashed"])
+    @pytest.mark.parametrize("other", ["ids", "names"])
+    def test_the_state_of_another_table_is_refused(
+        self, patients: PatientsTable, tmp_path: Path, other: str, keys: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        patients.replace([(key, f"Name {key}") for key in range(1, 13)])
+        records = [
+            {"id": key + (1000 if other == "ids" else 0), "name": f"{'Name' if other == 'ids' else 'Drug'} {key}"}
+            for key in range(1, 13)
+        ]
+        state = tmp_path / "monitor_state.json"
+        state.write_text(json.dumps({"timestamp": "2026-11-01T08:00:00", "records": records}), encoding="utf-8")
+        file = tmp_path / "rounds.yml"
+        file.write_text(config(patients, tmp_path, keys=keys, columns=["name"]), encoding="utf-8")
+        command = ["tables", "import", str(state), "--table=patients", f"--config.file={file}"]
+        assert main(command) == 2
+        assert "is it the state of another table" in capsys.readouterr().err
+        records[4] = {"id": 5, "name": "Name 5"}
+        state.write_text(json.dumps({"timestamp": "2026-11-01T08:00:00", "records": records}), encoding="utf-8")
+        assert main(command) == 0, "most rows may have changed"
+
+    def test_numbers_that_became_texts_on_their_way_are_still_ids(
+        self, patients: PatientsTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        if isinstance(patients, SqlitePatients):
+            pytest.skip("its columns hold values of any type, so a text is another id than the number")
+        patients.replace([(1, "Name 1"), (2, "Name 2"), (3, "Name 3")])
+        records = [{"id": "1", "name": "Name 1"}, {"id": 2.0, "name": "Name 2"}, {"id": 3, "name": "Name 3"}]
+        state = tmp_path / "monitor_state.json"
+        state.write_text(json.dumps({"timestamp": "2026-11-01T08:00:00", "records": records}), encoding="utf-8")
+        file = tmp_path / "rounds.yml"
+        file.write_text(config(patients, tmp_path, columns=["name"]), encoding="utf-8")
+        assert main(["tables", "import", str(state), "--table=patients", f"--config.file={file}"]) == 0
+        assert main(["once", f"--config.file={file}"]) == 0
+        out = capsys.readouterr().out
+        assert 'rounds_table_scans_total{table="patients",result="scanned"} 1' in out
+        for change in ("inserted", "deleted", "modified"):
+            assert f'rounds_table_changes_total{{table="patients",change="{change}"}} 0' in out
+
+    @pytest.mark.parametrize("number", ["a1", 1.5])
+    def test_ids_that_the_column_cannot_hold_are_refused(
+        self, patients: PatientsTable, tmp_path: Path, number: object, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        if isinstance(patients, SqlitePatients):
+            pytest.skip("its columns hold values of any type")
+        state = tmp_path / "monitor_state.json"
+        content = {"timestamp": "2026-11-01T08:00:00", "records": [{"id": number, "name": "Name 1"}]}
+        state.write_text(json.dumps(content), encoding="utf-8")
+        file = tmp_path / "rounds.yml"
+        file.write_text(config(patients, tmp_path, columns=["name"]), encoding="utf-8")
+        assert main(["tables", "import", str(state), "--table=patients", f"--config.file={file}"]) == 1
+        assert "no whole numbers" in capsys.readouterr().err
+
+    def test_a_table_is_reset_by_a_command(
+        self, patients: PatientsTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        patients.replace([(1, "Name 1"), (2, "Name 2")])
+        file = tmp_path / "rounds.yml"
+        file.write_text(config(patients, tmp_path), encoding="utf-8")
+        reset = ["tables", "reset", "--table=patients", f"--config.file={file}"]
+        assert main(reset) == 2, "there is nothing to be forgotten yet"
+        assert "no record yet" in capsys.readouterr().err
+        assert main(["once", f"--config.file={file}"]) == 0
+        patients.replace([(1, "Name 1")])
+        assert main(reset) == 0
+        assert main(["once", f"--config.file={file}"]) == 0
+        out = capsys.readouterr().out
+        assert 'rounds_table_changes_total{table="patients",change="deleted"} 0' in out
+        assert 'rounds_table_rebaselines_total{table="patients",reason="reset"} 1' in out
 
     def test_a_table_that_is_not_watched(self, tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file = tmp_path / "rounds.yml"

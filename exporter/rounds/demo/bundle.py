@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 import rounds
+from rounds.demo.catchers import COMPONENT_HEADER
 from rounds.demo.clinic import make_clinics
 from rounds.demo.desk import APP, MODEL, SLOW
 from rounds.demo.desk_room import BACKUPS, CLINIC
@@ -22,6 +23,7 @@ from rounds.demo.processes import ChildDiedError
 from rounds.demo.scaling import Scale, redirect
 from rounds.demo.synthetic import ENDPOINTS, Service
 from rounds.demo.writer import WAREHOUSE
+from rounds.fields import parse_duration
 
 #: The thresholds are production's. The interval is shorter, and as short as slowness of 6 s allows, since a probe's
 #: timeout must fit into it and be longer than ``down_after``.
@@ -54,6 +56,26 @@ SYNCS: Mapping[str, Any] = {
     "limits": {"slow_after": "1m", "stuck_after": "20s"},
     "organizations": {"names": {clinic.organization: clinic.name for clinic in make_clinics().values()}},
 }
+
+
+#: Limits of what is watched that the script passes. As its times are divided by its speed, so are they.
+LIMITS = frozenset(
+    (
+        *("run_every", "slow_run_after", "open_for", "stuck_after", "unconfirmed_after"),
+        *("expect_every", "stale_after", "orphaned_after", "slow_after", "max_age"),
+    )
+)
+
+
+def paced(tree: Mapping[str, Any], speed: float) -> dict[str, Any]:
+    """A domain's configuration for a script that is played so many times faster than written."""
+
+    def value(key: str, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return paced(given, speed)
+        return f"{parse_duration(given) / speed:g}s" if key in LIMITS else given
+
+    return {key: value(key, given) for key, given in tree.items()}
 
 
 def watched_app(folder: Path, models: str) -> dict[str, Any]:
@@ -97,6 +119,10 @@ def watched_app(folder: Path, models: str) -> dict[str, Any]:
     }
 
 
+#: In a template: the domain of all alerts in a message; empty where they are of several.
+_COMPONENT = "{{ .CommonLabels.component }}"
+
+
 @dataclass(frozen=True)
 class Databases:
     """Where the synthetic data is.
@@ -104,18 +130,23 @@ class Databases:
     Attributes:
         clinic: the SQLite file with the tables.
         warehouse: the source that has the patients instead; empty where there is none.
-        apr: the SQLite file with the pipeline's tables.
-        syncs: the SQLite file with the log of syncs.
+        apr: the source with the pipeline's tables.
+        syncs: the source with the log of syncs.
         emr: the desktop program's store, with its other files beside it.
         models: ``host:port`` of the program's server of language models.
     """
 
     clinic: Path
     warehouse: Mapping[str, Any]
-    apr: Path
-    syncs: Path
+    apr: Mapping[str, Any]
+    syncs: Mapping[str, Any]
     emr: Path
     models: str
+
+
+def sqlite(file: Path) -> dict[str, Any]:
+    """A SQLite file as a source."""
+    return {"kind": "sqlite", "path": str(file)}
 
 
 def find_bundle() -> Path | None:
@@ -125,13 +156,14 @@ def find_bundle() -> Path | None:
     return root if complete else None
 
 
-def write_exporter(folder: Path, services: Mapping[str, Service], databases: Databases) -> Path:
+def write_exporter(folder: Path, services: Mapping[str, Service], databases: Databases, *, speed: float = 1.0) -> Path:
     """Write the exporter's configuration: the nine checks, two tables, the pipeline, the syncs and the app.
 
     Args:
         folder: where to write; the exporter keeps its state there too.
         services: by name.
         databases: what else it reads.
+        speed: how many times faster than written the script is played.
     """
     checks: list[dict[str, Any]] = []
     for endpoint in ENDPOINTS:
@@ -141,8 +173,8 @@ def write_exporter(folder: Path, services: Mapping[str, Service], databases: Dat
         checks.append({"name": endpoint.check, "url": url, "tier": endpoint.tier})
         if service.certificate:
             checks[-1]["tls"] = {"ca_file": str(service.certificate.file)}
-    files = {"clinic": databases.clinic, "apr": databases.apr, "syncs": databases.syncs, APP: databases.emr}
-    sources: dict[str, Any] = {name: {"kind": "sqlite", "path": str(file)} for name, file in files.items()}
+    sources: dict[str, Any] = {"clinic": sqlite(databases.clinic), "apr": dict(databases.apr)}
+    sources |= {"syncs": dict(databases.syncs), APP: sqlite(databases.emr)}
     # The journal shows the keys of the one, and pseudonyms of the other.
     patients = {"name": "patients", "source": "clinic", "table": "patients", "keys": "raw"}
     appointments = {"name": "appointments", "source": "clinic", "table": "appointments"}
@@ -155,9 +187,9 @@ def write_exporter(folder: Path, services: Mapping[str, Service], databases: Dat
         "state": {"url": f"sqlite:///{folder / 'state.db'}"},
         "sources": sources,
         "tables": [{**patients, **TABLE_TIMES}, {**appointments, **TABLE_TIMES}],
-        "apr": {"source": "apr", **PIPELINE},
-        "syncs": [{"source": "syncs", **SYNCS}],
-        "emr": [{"source": APP, **watched_app(databases.emr.parent, databases.models)}],
+        "apr": {"source": "apr", **paced(PIPELINE, speed)},
+        "syncs": [{"source": "syncs", **paced(SYNCS, speed)}],
+        "emr": [{"source": APP, **paced(watched_app(databases.emr.parent, databases.models), speed)}],
         "services": {"defaults": CHECK_TIMES, "checks": checks},
     }
     return _write(folder / "rounds.yml", tree)
@@ -187,6 +219,8 @@ def write_alertmanager(
 ) -> Path:
     """Write Alertmanager's configuration, rendered as in production from environment variables.
 
+    Messages say besides of which domain they are, so that the catchers can tell it.
+
     Args:
         bundle: the folder of the production bundle.
         folder: where to write.
@@ -215,7 +249,13 @@ def write_alertmanager(
     if done.returncode:
         raise ChildDiedError(f"Alertmanager's configuration cannot be rendered: {done.stderr.strip()}")
     config = output / "alertmanager.yml"
-    return _write(config, scale.apply(_read(config)))
+    tree = scale.apply(_read(config))
+    for receiver in tree["receivers"]:
+        for message in receiver.get("slack_configs", ()):
+            message["footer"] = _COMPONENT
+        for message in receiver.get("email_configs", ()):
+            message["headers"] = {**message["headers"], COMPONENT_HEADER: _COMPONENT}
+    return _write(config, tree)
 
 
 def _read(file: Path) -> Any:

@@ -27,6 +27,9 @@ from rounds.demo.ports import LOOPBACK, pick_port
 
 T = TypeVar("T")
 
+#: The header of e-mails that has the domain.
+COMPONENT_HEADER = "X-Rounds-Component"
+
 #: How many messages an HTTP catcher shows.
 _SHOWN = 100
 
@@ -36,7 +39,11 @@ _LINK = re.compile(r"<(https?://[^|>]+)(?:\|[^>]*)?>")
 
 @dataclass(frozen=True)
 class SlackMessage:
-    """A message as Slack would show it: the first attachment of what was posted."""
+    """A message as Slack would show it: the first attachment of what was posted.
+
+    The attributes are what they are called there. ``component`` is the footer, in which the demo's configuration of
+    Alertmanager puts the domain.
+    """
 
     channel: str
     title: str
@@ -44,6 +51,7 @@ class SlackMessage:
     colour: str
     links: tuple[str, ...]
     payload: dict[str, Any] = field(repr=False)
+    component: str = ""
 
     @property
     def resolved(self) -> bool:
@@ -70,6 +78,7 @@ class SlackMessage:
             colour=str(shown.get("color", "")),
             links=tuple(dict.fromkeys(link for link in (*links, *_LINK.findall(text)) if link)),
             payload=payload,
+            component=str(shown.get("footer", "")),
         )
 
 
@@ -98,6 +107,11 @@ class Mail:
     def subject(self) -> str:
         """The subject, decoded."""
         return str(self.message.get("Subject", ""))
+
+    @property
+    def component(self) -> str:
+        """The domain, in the header that the demo's configuration of Alertmanager adds; empty without it."""
+        return str(self.message.get(COMPONENT_HEADER, ""))
 
     @property
     def text(self) -> str:

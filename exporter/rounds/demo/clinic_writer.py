@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rounds.demo.clinic_log import Log
 from rounds.demo.clinic_script import SCRIPT, SCRIPT_SECONDS, Clinics, Scene
-from rounds.demo.pacing import beat, follow, keep_writing, made, parser, say, use_wal
+from rounds.demo.pacing import beat, follow, keep_writing, made, parser, password, say, takes_password, use_wal
 
 #: The database, where it is a server's, and who writes there. Nobody in it is real, so the password is no secret.
 DATABASE, USER, PASSWORD = "clinic", "sync", "synthetic"
@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     taken.add_argument(
         "--postgresql", metavar="HOST:PORT", help=f"a server with a database {DATABASE}, instead of a file"
     )
+    takes_password(taken)
     options = taken.parse_args(arguments)
     if bool(options.postgresql) == bool(options.file):
         taken.error("give --postgresql or --file")
@@ -55,7 +56,7 @@ def _url(options: argparse.Namespace) -> URL:
         use_wal(options.file)
         return URL.create("sqlite", database=str(options.file))
     host, _, port = options.postgresql.rpartition(":")
-    return URL.create("postgresql+psycopg", USER, PASSWORD, host, int(port), DATABASE)
+    return URL.create("postgresql+psycopg", USER, password(options, PASSWORD), host, int(port), DATABASE)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import signal
 import sys
 import threading
@@ -71,7 +72,7 @@ async def run_services(host: str, ports: Mapping[str, int], display: Display) ->
         for name, service in services.items():
             service.port = ports[name]
             await service.start()
-        playing = asyncio.create_task(play(services, display.script))
+        playing = asyncio.create_task(play(services, functools.partial(display.script, "services")))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
         display.plain(f"{len(services)} services listen on {host}.")

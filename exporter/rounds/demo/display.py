@@ -1,4 +1,4 @@
-"""What the demo prints: plain lines with time offsets, a little coloured on a terminal."""
+"""What the demo prints: plain lines, and a chronicle in which each line says when, of which domain, and who speaks."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from rounds.demo.catchers import Mail, SlackMessage
 _BAR = 20
 
 _CHECK_COLOURS = {"up": "green", "healthy": "green", "degraded": "yellow"}
-_COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2"}
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 _STATE_COLOURS = {"completed": "green", "partial": "yellow", "failed": "red", "timeout": "red"}
 _SLACK_COLOURS = {"danger": "red", "warning": "yellow", "good": "green"}
+_DOMAIN_COLOURS = {"services": "36", "tables": "94", "apr": "95", "syncs": "96", "emr": "35"}
 
 
 class Display:
     """Prints blocks of lines, whole, from any thread.
 
     Args:
-        stream: where to; coloured where it is a terminal and ``NO_COLOR`` is not set.
+        stream: where to, standard output where it is None; coloured where it is a terminal and ``NO_COLOR`` is not set.
     """
 
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
-        self._stream = stream
-        self._coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._coloured = self._stream.isatty() and not os.environ.get("NO_COLOR")
         self._begin = time.monotonic()
         self._lock = threading.Lock()
 
@@ -43,50 +44,71 @@ class Display:
         with self._lock:
             print(*lines, sep="\n", file=self._stream, flush=True)
 
-    def event(self, origin: str, headline: str, *details: str, colour: str = "") -> None:
-        """Something happened: when, where, what, and indented details."""
+    def heading(self, text: str) -> None:
+        """A line that begins a block of plain ones."""
+        self.plain("", self._paint(text, _COLOURS["bold"]))
+
+    def event(self, domain: str, origin: str, headline: str, *details: str, colour: str = "") -> None:
+        """Something happened: when, in which domain, who says it, what, and indented details.
+
+        Args:
+            domain: or ``exporter``, for what concerns the watcher itself; empty where it is several.
+            origin: who says it.
+            headline: what.
+            details: more lines.
+            colour: of the headline: red, green or yellow.
+        """
+        start = self._paint(self.offset, _COLOURS["dim"])
+        of = self._paint(f"{domain or '-':<10}", _DOMAIN_COLOURS.get(domain, ""))
+        says = self._paint(f"{origin:<12}", _COLOURS["dim"])
+        text = self._paint(headline, _COLOURS.get(colour, ""))
+        self.plain(f"{start}  {of}{says}{text}", *(f"{'':<29}{line}".rstrip() for line in details))
+
+    @property
+    def offset(self) -> str:
+        """Minutes and seconds since the clock began."""
         minutes, seconds = divmod(int(time.monotonic() - self._begin), 60)
-        start = self._paint(f"{minutes:02}:{seconds:02}  {origin:<12}", "dim")
-        self.plain(start + self._paint(headline, colour), *(f"{'':<21}{line}".rstrip() for line in details))
+        return f"{minutes:02}:{seconds:02}"
 
-    def script(self, sentence: str) -> None:
-        """The script changed a service or a table."""
-        self.event("script", sentence)
+    def script(self, domain: str, sentence: str) -> None:
+        """The script changed something."""
+        self.event(domain, "script", sentence)
 
-    def check(self, name: str, old: str, new: str) -> None:
+    def check(self, domain: str, name: str, old: str, new: str) -> None:
         """The exporter changed a check's state."""
-        self.event("exporter", f"{name}: {old} -> {new}", colour=_CHECK_COLOURS.get(new, "red"))
+        self.event(domain, "exporter", f"{name}: {old} -> {new}", colour=_CHECK_COLOURS.get(new, "red"))
 
     def table(self, name: str, changes: Mapping[str, int], before: int, after: int) -> None:
         """The exporter found rows of a table changed."""
         found = ", ".join(f"{rows} {change}" for change, rows in changes.items())
-        self.event("exporter", f"{name}: {found} ({before} -> {after})")
+        self.event("tables", "exporter", f"{name}: {found} ({before} -> {after})")
 
     def sync(self, name: str, state: str, progress: float) -> None:
         """The exporter saw a run come further, or end."""
         if state == "running":
             done = round(progress * _BAR)
-            self.event("exporter", f"{name}: [{'#' * done}{'.' * (_BAR - done)}] {progress:.0%}")
+            self.event("syncs", "exporter", f"{name}: [{'#' * done}{'.' * (_BAR - done)}] {progress:.0%}")
         else:
-            self.event("exporter", f"{name}: {state}", colour=_STATE_COLOURS.get(state, ""))
+            self.event("syncs", "exporter", f"{name}: {state}", colour=_STATE_COLOURS.get(state, ""))
 
-    def alert(self, name: str, about: str, *, firing: bool) -> None:
+    def state(self, domain: str, state: str) -> None:
+        """The exporter saw a state begin that no other line tells of."""
+        self.event(domain, "exporter", state, colour="green" if state == "resolved" else "yellow")
+
+    def alert(self, domain: str, name: str, about: str, *, firing: bool) -> None:
         """Prometheus began or ceased to hold an alert."""
-        self.event("prometheus", f"{name} {'fires' if firing else 'is over'}{about}")
+        self.event(domain, "prometheus", f"{name} {'fires' if firing else 'is over'}{about}")
 
     def slack(self, message: SlackMessage) -> None:
-        """A Slack message came."""
+        """A Slack message came. Told are its title and its first line."""
         colour = _SLACK_COLOURS.get(message.colour, "")
-        state = "RESOLVED" if message.resolved else "FIRING"
-        channel = f" in {message.channel}" if message.channel else ""
-        head = f"{state} ({message.colour or 'no colour'}{channel}): {html.unescape(message.title)}"
-        self.event("slack", head, *html.unescape(message.text).splitlines(), *message.links, colour=colour)
+        channel = f"{message.channel}: " if message.channel else ""
+        lines = html.unescape(message.text).splitlines()[:1]
+        self.event(message.component, "slack", channel + html.unescape(message.title), *lines, colour=colour)
 
     def mail(self, mail: Mail) -> None:
-        """An e-mail came."""
-        text = mail.text or "(no text part)"
-        lines = (f"From: {mail.message['From']}", f"To: {mail.message['To']}", "", *text.strip().splitlines())
-        self.event("e-mail", f"Subject: {mail.subject}", *lines)
+        """An e-mail came. Its text is that of the Slack message."""
+        self.event(mail.component, "e-mail", f"To {mail.message['To']}: {mail.subject}")
 
-    def _paint(self, text: str, colour: str) -> str:
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._coloured and colour else text
+    def _paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._coloured and code else text

@@ -49,8 +49,9 @@ class Faults:
     Attributes:
         login: code and message that every login is refused with.
         status: HTTP status that every login is answered with.
-        statements: for statements that hold a text: ``{"text", "code", "sqlstate", "message"}`` to fail with, or
-            ``{"text", "seconds"}`` to wait before they run.
+        statements: for statements that hold a text: ``{"text", "code", "sqlstate", "message"}`` to fail with,
+            ``{"text", "seconds"}`` to wait before they run, or ``{"text", "instead"}`` to run another one, where
+            fakesnow lacks what they ask for.
     """
 
     login: list[str] | None = None
@@ -100,6 +101,7 @@ async def query(request: Request) -> Response:
             await asyncio.sleep(fault.get("seconds", 0))
             if "code" in fault:
                 return _failure(fault["code"], fault["message"], fault.get("sqlstate"))
+            body["sqlText"] = sql = fault.get("instead", sql)
     if found := _TOKEN.search(sql):
         return await _last_change(request, body, sql, found)
     # A client that hangs up must not keep a statement that runs from being counted.

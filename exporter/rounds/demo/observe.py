@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import httpx
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+
+from rounds.demo.seen import Look, Seen
 
 _PAUSE = 0.5
 
@@ -20,15 +23,27 @@ _SUBJECTS = ("check", "table", "validation_type", "organization", "sync", "app",
 _PROGRESS, _ENDED = "rounds_sync_run_progress_ratio", "rounds_sync_runs_total"
 #: What a sync passes is told, its end apart.
 _MARKS = (0.25, 0.5, 0.75)
-#: What tells states of checks, and the state in which they begin.
-_STATES = {"rounds_check_state": "up", "rounds_emr_health_state": "healthy"}
+#: What tells states of checks, of which domain they are, and the state in which they begin.
+_STATES = {"rounds_check_state": ("services", "up"), "rounds_emr_health_state": ("emr", "healthy")}
+#: States that are told when they begin. The others are told with more about them.
+_TOLD = {
+    ("apr", "invalid"): "invalid records are open",
+    ("apr", "resolved"): "invalid records are resolved",
+    ("apr", "failed run"): "the last run failed",
+    ("apr", "slow run"): "the last run was slow",
+    ("apr", "missing run"): "there should have been a run",
+    ("syncs", "stuck"): "a run makes no progress",
+    ("syncs", "stale"): "a run says nothing any more",
+    ("emr", "crash"): "the application has crashed",
+    ("tables", "mass deletion"): "a mass deletion",
+}
 _OF_TABLES = {_ROWS, _BEFORE, "rounds_table_changes_total"}
 
 
 class OnAlert(Protocol):
-    """Told of an alert: its name, what it is about, and whether it fires or is over."""
+    """Told of each alert that begins or ceases to fire."""
 
-    def __call__(self, name: str, about: str, *, firing: bool) -> None: ...
+    def __call__(self, alert: Alert, *, firing: bool) -> None: ...
 
 
 class Alert(NamedTuple):
@@ -38,17 +53,13 @@ class Alert(NamedTuple):
         name: its name.
         about: its severity and subject, as shown.
         event: when what it tells happened, where it happened once; that it ends means nothing then.
+        domain: whose it is, or ``exporter``.
     """
 
     name: str
     about: str
     event: str
-
-
-class OnTable(Protocol):
-    """Told of changes in a table: its name, rows by kind of change, and the table's rows before and after."""
-
-    def __call__(self, name: str, changes: Mapping[str, int], before: int, after: int) -> None: ...
+    domain: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,12 +82,6 @@ class Table:
         return {change: rows for change, rows in differences.items() if rows}
 
 
-class OnSync(Protocol):
-    """Told of a sync: whose and which, its state, and how far it is while it runs."""
-
-    def __call__(self, name: str, state: str, progress: float) -> None: ...
-
-
 @dataclass(frozen=True)
 class Sync:
     """What the exporter's metrics say of an organisation's operation.
@@ -97,34 +102,63 @@ class Sync:
         return [*ended, *(["running"] if further else [])]
 
 
-async def watch_exporter(
-    base: str, on_check: Callable[[str, str, str], None], on_table: OnTable, on_sync: OnSync
-) -> None:
-    """Report what changes in the exporter's metrics, until cancelled: states of checks, rows of tables, and syncs.
+class Teller(Protocol):
+    """Tells what the exporter's metrics say has changed."""
 
-    Checks begin as well.
-    """
-    states: dict[str, str] = {}
-    tables: dict[str, Table] = {}
-    syncs: dict[str, Sync] = {}
+    def check(self, domain: str, name: str, old: str, new: str) -> None:
+        """A check's state."""
+
+    def table(self, name: str, changes: Mapping[str, int], before: int, after: int) -> None:
+        """A table: rows by kind of change, and its rows before and after."""
+
+    def sync(self, name: str, state: str, progress: float) -> None:
+        """A sync: whose and which, its state, and how far it is while it runs."""
+
+    def state(self, domain: str, state: str) -> None:
+        """Another state that began, as a sentence."""
+
+
+async def watch_exporter(base: str, teller: Teller, seen: Seen) -> None:
+    """Report what changes in the exporter's metrics, until cancelled. Checks begin as well."""
+    watcher = _Watcher(teller, seen)
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
         while True:
-            families = list(text_string_to_metric_families(await _get(client, "/metrics")))
-            for metric, well in _STATES.items():
-                for check, state in check_states(families, metric).items():
-                    before = states.get(check, well)
-                    states[check] = state
-                    if state != before:
-                        on_check(check, before, state)
-            for name, table in watched_tables(families).items():
-                if changes := table.since(tables.get(name, table)):
-                    on_table(name, changes, table.before, table.rows)
-                tables[name] = table
-            for name, sync in watched_syncs(families).items():
-                for state in sync.since(syncs.get(name, sync)):
-                    on_sync(name, state, sync.progress)
-                syncs[name] = sync
+            if exposition := await _get(client, "/metrics"):
+                watcher.look(list(text_string_to_metric_families(exposition)))
             await asyncio.sleep(_PAUSE)
+
+
+class _Watcher:
+    """Tells how what the exporter says now differs from what it said before."""
+
+    def __init__(self, teller: Teller, seen: Seen) -> None:
+        self._teller = teller
+        self._seen = seen
+        self._states: dict[str, str] = {}
+        self._tables: dict[str, Table] = {}
+        self._syncs: dict[str, Sync] = {}
+        self._look: Look | None = None
+
+    def look(self, families: Sequence[Metric]) -> None:
+        """At an exposition."""
+        for metric, (domain, well) in _STATES.items():
+            for check, state in check_states(families, metric).items():
+                before = self._states.get(check, well)
+                self._states[check] = state
+                if state != before:
+                    self._teller.check(domain, check, before, state)
+        for name, table in watched_tables(families).items():
+            if changes := table.since(self._tables.get(name, table)):
+                self._teller.table(name, changes, table.before, table.rows)
+            self._tables[name] = table
+        for name, sync in watched_syncs(families).items():
+            for state in sync.since(self._syncs.get(name, sync)):
+                self._teller.sync(name, state, sync.progress)
+            self._syncs[name] = sync
+        self._look = Look(families, time.time(), self._look)
+        for entered in self._seen.look(self._look):
+            if entered in _TOLD:
+                self._teller.state(entered[0], _TOLD[entered])
 
 
 async def watch_alerts(base: str, on_change: OnAlert) -> None:
@@ -135,8 +169,7 @@ async def watch_alerts(base: str, on_change: OnAlert) -> None:
             if text := await _get(client, "/api/v1/alerts"):
                 now = firing_alerts(text)
                 for alert in sorted(now ^ firing):
-                    if alert in now or not alert.event:
-                        on_change(alert.name, alert.about, firing=alert in now)
+                    on_change(alert, firing=alert in now)
                 firing = now
             await asyncio.sleep(_PAUSE)
 
@@ -182,7 +215,10 @@ def firing_alerts(answer: str) -> set[Alert]:
     alerts = [each for each in json.loads(answer)["data"]["alerts"] if each["state"] == "firing"]
     return {
         Alert(
-            labels["alertname"], _about(labels), labels.get("changed_at", "") if labels.get("kind") == "event" else ""
+            labels["alertname"],
+            _about(labels),
+            labels.get("changed_at", "") if labels.get("kind") == "event" else "",
+            labels.get("component", ""),
         )
         for labels in (alert["labels"] for alert in alerts)
     }

@@ -44,6 +44,21 @@ def parser(program: str) -> argparse.ArgumentParser:
     return made
 
 
+def takes_password(parser: argparse.ArgumentParser) -> None:
+    """Let a program that writes to a server be given its password."""
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="with the password on the server, where it is not `synthetic`",
+    )
+
+
+def password(options: argparse.Namespace, usual: str) -> str:
+    """The password on the server."""
+    return str(options.password_file.read_text(encoding="utf-8").strip()) if options.password_file else usual
+
+
 def keep_writing(
     write: Callable[[argparse.Namespace], object], options: argparse.Namespace, is_lost: Callable[[Exception], bool]
 ) -> NoReturn:

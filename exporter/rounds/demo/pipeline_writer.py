@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rounds.databases.writing import writing
-from rounds.demo.pacing import beat, follow, keep_writing, made, parser, say, use_wal
+from rounds.demo.pacing import beat, follow, keep_writing, made, parser, password, say, takes_password, use_wal
 from rounds.demo.pipeline import Pipeline
 from rounds.demo.pipeline_script import SCRIPT, SCRIPT_SECONDS, Run, Scene, perform
 from rounds.errors import CollectorError
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Make the tables and play until told to end; from the beginning where the database does not answer."""
     taken = parser("pipeline_writer")
     taken.add_argument("--mariadb", metavar="HOST:PORT", help=f"a server with a database {DATABASE}, instead of a file")
+    takes_password(taken)
     options = taken.parse_args(arguments)
     if bool(options.mariadb) == bool(options.file):
         taken.error("give --mariadb or --file")
@@ -68,7 +69,8 @@ def _connected(options: argparse.Namespace) -> Iterator[Connection]:
         return
     host, _, port = options.mariadb.rpartition(":")
     place: dict[str, Any] = {"host": host, "port": int(port), "database": DATABASE}
-    source = MariadbSource.model_validate({"kind": "mariadb", **place, "user": USER, "password": PASSWORD})
+    given = {"kind": "mariadb", **place, "user": USER, "password": password(options, PASSWORD)}
+    source = MariadbSource.model_validate(given)
     with writing("apr", source) as connection:
         yield connection
 

@@ -13,7 +13,11 @@ from typing import Any
 
 import httpx
 
+from rounds.demo import tether
+
 _LINES = 15
+#: Seconds within which a child does what it is waited for, on a machine that is busy with other things.
+_PATIENCE = 120.0
 #: Seconds between two looks for more of a log.
 _LOOK = 0.1
 
@@ -30,12 +34,26 @@ class Child:
         name: for messages.
         command: the program and its arguments.
         folder: where its log, ``<name>.log``, is written.
+        user: who it runs as, where that is not who runs the demo; needs root.
+        home: its working directory, where that is not the demo's.
+        end: the signal that asks it to end.
     """
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        user: str = "",
+        home: Path | None = None,
+        end: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        self._command = command
+        self._command = [f"--user={user}", *command] if user else command
+        self._home = home
+        self._end = end
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -46,15 +64,17 @@ class Child:
 
     async def start(self) -> None:
         """Start it."""
-        tether = (sys.executable, "-m", "rounds.demo.tether", str(os.getpid()))
+        # By its file and without the variables that add to the path, which may be relative to another folder.
+        beside = (sys.executable, "-P", tether.__file__, str(os.getpid()))
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *tether,
+                *beside,
                 *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
+                cwd=self._home,
             )
 
     async def watch(self) -> None:
@@ -68,23 +88,36 @@ class Child:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise ChildDiedError(f"{self.name} {how}. The end of its log:\n{self.log_tail()}")
 
-    async def ready(self, url: str, seconds: float = 30.0) -> None:
+    async def done(self, seconds: float = _PATIENCE) -> None:
+        """Wait until it has done its work, where it is to end by itself.
+
+        Raises:
+            ChildDiedError: it failed.
+            TimeoutError: it does not end in time.
+        """
+        assert self._process is not None, "started"  # noqa: S101 - for the type checker
+        async with asyncio.timeout(seconds):
+            code = await self._process.wait()
+        if code:
+            raise ChildDiedError(f"{self.name} failed. The end of its log:\n{self.log_tail()}")
+
+    async def ready(self, url: str, seconds: float = _PATIENCE) -> None:
         """Wait until it answers 200.
 
         Raises:
             ChildDiedError: it ended before.
             TimeoutError: it does not answer in time.
         """
-        await self._lives_until(_answers(url), seconds, f"does not answer at {url}")
+        await self.lives_until(_answers(url), seconds, f"does not answer at {url}")
 
-    async def said(self, line: str, seconds: float = 30.0) -> None:
+    async def said(self, line: str, seconds: float = _PATIENCE) -> None:
         """Wait until this is a line of its log.
 
         Raises:
             ChildDiedError: it ended before.
             TimeoutError: it does not say so in time.
         """
-        await self._lives_until(self._says(line), seconds, "is not ready")
+        await self.lives_until(self._says(line), seconds, "is not ready")
 
     async def lines(self) -> AsyncIterator[str]:
         """The lines of its log, those to come too."""
@@ -105,7 +138,7 @@ class Child:
         try:
             if self._process.returncode is None:
                 with contextlib.suppress(ProcessLookupError, TimeoutError):
-                    self._process.terminate()
+                    self._process.send_signal(self._end)
                     async with asyncio.timeout(grace):
                         await self._process.wait()
         finally:
@@ -118,7 +151,18 @@ class Child:
             if line == wanted:
                 return
 
-    async def _lives_until(self, event: Coroutine[Any, Any, None], seconds: float, otherwise: str) -> None:
+    async def lives_until(self, event: Coroutine[Any, Any, None], seconds: float, otherwise: str) -> None:
+        """Wait until an event, which the child's death makes vain.
+
+        Args:
+            event: what is waited for.
+            seconds: how long.
+            otherwise: completes the sentence "NAME ...", where it does not come.
+
+        Raises:
+            ChildDiedError: it ended before.
+            TimeoutError: it does not come in time.
+        """
         watch, happens = asyncio.create_task(self.watch()), asyncio.create_task(event)
         try:
             done, _ = await asyncio.wait((watch, happens), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

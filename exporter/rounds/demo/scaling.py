@@ -27,18 +27,20 @@ TIMES = frozenset(
 #: How young an event must be, in the expressions of rules. Not so many days, as it may be since then.
 _AGE = re.compile(r"(?<=> time\(\) - )\d+\b(?! \*)")
 #: How long a mass deletion and a refused key are told, over how long operations of an application are looked at, for
-#: how long its crashes are remembered, and how late a backup may be. Divided by the factor some of these would still be
-#: longer than a script.
+#: how long its crashes are remembered, and how late a backup may be: what ends an expression, and the time that is
+#: divided instead. Divided themselves, some of these would still be longer than a script.
 _TOLD = {
-    "deleted:ratio[1h]": "deleted:ratio[1m]",
-    '_failures_total{error_class="auth"}[2h]': '_failures_total{error_class="auth"}[1m]',
-    'rounds_emr_operations_total{outcome="error"}[5m]': 'rounds_emr_operations_total{outcome="error"}[1m]',
-    'rounds_emr_operations_total{outcome=~"ok|error"}[5m]': 'rounds_emr_operations_total{outcome=~"ok|error"}[1m]',
-    "rounds_emr_operation_duration_seconds_count[5m]": "rounds_emr_operation_duration_seconds_count[1m]",
-    "rounds_emr_operation_duration_seconds_bucket[5m]": "rounds_emr_operation_duration_seconds_bucket[1m]",
-    "rounds_emr_crashes_total[1h]": "rounds_emr_crashes_total[3m]",
-    "rounds_emr_backup_max_age_seconds[15m]) + 7200": "rounds_emr_backup_max_age_seconds[15m]) + 5",
+    "deleted:ratio[1h]": "6m",
+    '_failures_total{error_class="auth"}[2h]': "6m",
+    'rounds_emr_operations_total{outcome="error"}[5m]': "6m",
+    'rounds_emr_operations_total{outcome=~"ok|error"}[5m]': "6m",
+    "rounds_emr_operation_duration_seconds_count[5m]": "6m",
+    "rounds_emr_operation_duration_seconds_bucket[5m]": "6m",
+    "rounds_emr_crashes_total[1h]": "18m",
+    "rounds_emr_backup_max_age_seconds[15m]) + 7200": "30s",
 }
+#: A range, or a number of seconds.
+_END = re.compile(r"\[\w+\]$|\d+$")
 
 #: Mappings of free names: a label called "interval" is none of ours.
 _FREE = frozenset(("labels", "annotations", "external_labels"))
@@ -87,8 +89,13 @@ class Scale:
             self.changes.setdefault(key, {})[value] = scaled
             return scaled
         if key == "expr" and self.events:
-            return functools.reduce(lambda text, told: text.replace(*told), _TOLD.items(), _AGE.sub(self._age, value))
+            return functools.reduce(self._told, _TOLD, _AGE.sub(self._age, value))
         return self.apply(value)
+
+    def _told(self, expression: str, production: str) -> str:
+        scaled = self.duration(_TOLD[production])
+        end = f"[{scaled}]" if production.endswith("]") else f"{parse_duration(scaled):.0f}"
+        return expression.replace(production, _END.sub(end, production))
 
     def _age(self, found: re.Match[str]) -> str:
         old = format_duration(float(found[0]))

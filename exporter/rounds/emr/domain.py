@@ -11,7 +11,9 @@ from rounds.emr.collector import Collector
 from rounds.emr.commands import COMMANDS
 from rounds.emr.config import App, EmrSection
 from rounds.emr.metrics import CATALOGUE
+from rounds.emr.reading import OPTIONAL, OWN, REQUIRED
 from rounds.emr.schema import SCHEMA
+from rounds.needs import AddressNeed, FileNeed, Need, TableNeed
 from rounds.resources import Resources
 from rounds.threads import BlockingCollect
 
@@ -36,6 +38,26 @@ class Emr(Domain):
         apps: list[App] = section or []
         self._checks = {app.name: self._checks.get(app.name, HealthChecks()) for app in apps}
         return [job for app in apps for job in self._jobs(app, resources)]
+
+    def needs(self, section: Any) -> Sequence[Need]:
+        """Each application's store, in one of its two forms or both, and what its checks look at."""
+        apps: list[App] = section
+        return [need for index, app in enumerate(apps) for need in self._needs(f"{self.name}[{index}]", app)]
+
+    def _needs(self, where: str, app: App) -> Iterator[Need]:
+        for table, columns in (*REQUIRED.items(), *((table, ()) for table in OWN)):
+            yield TableNeed(where, app.source, (table,), columns, OPTIONAL.get(table, ()), may_be_absent=True)
+        checks = app.checks
+        if checks.llm is not None:
+            yield AddressNeed(f"{where}.checks.llm", checks.llm.url)
+        paths = [(f"backup[{index}]", each.folder or each.table) for index, each in enumerate(checks.backups)]
+        if checks.database is not None:
+            paths.append(("database", checks.database.path))
+        if checks.disk is not None:
+            paths.append(("disk", checks.disk.path))
+        for name, path in paths:
+            if path is not None:
+                yield FileNeed(f"{where}.checks.{name}", path)
 
     def _jobs(self, app: App, resources: Resources) -> Iterator[Job]:
         checks = self._checks[app.name]

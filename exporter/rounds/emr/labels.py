@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from rounds.emr.config import App, Names
+from rounds.emr.config import App, Names, Operations
 from rounds.emr.knowledge import Sheet
 from rounds.emr.names import OTHER, label
 
@@ -23,7 +23,7 @@ class Labels:
     """
 
     def __init__(self, app: App, places: Sheet) -> None:
-        self._configured: dict[Kind, Names] = {
+        self._configured: dict[Kind, Names | Operations] = {
             "operation": app.operations,
             "event": app.events,
             "error_type": app.error_types,

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, WithJsonSchema, model_validator
 from sqlalchemy import URL
 
 from rounds.documents import Text
-from rounds.fields import Duration, FilePath, Model, Secret, SecretFile, exclusive, problem
+from rounds.fields import SHOWN_TYPE, Duration, FilePath, Model, Secret, SecretFile, exclusive, problem
 
 DEFAULT_URL = "sqlite:////var/lib/rounds/state.db"
 
@@ -58,15 +58,22 @@ def _server_url(value: str) -> str:
 class State(Model):
     """The ledger: the one database that lasts. Opened only when a configured domain keeps something."""
 
-    url: Annotated[str, BeforeValidator(_state_url), WithJsonSchema({"type": "string", "format": "uri"})] = DEFAULT_URL
-    """A SQLite file, or a database of a MariaDB or PostgreSQL server, without credentials."""
+    url: Annotated[
+        str, BeforeValidator(_state_url), WithJsonSchema({"type": "string", "format": "uri", SHOWN_TYPE: "URL"})
+    ] = DEFAULT_URL
+    """A SQLite file (``sqlite:///`` and its path, so that an absolute one has four slashes), or a database of a server:
+    ``mariadb://host:3306/rounds`` (``mysql`` is accepted too), ``postgresql://host:5432/rounds``. It holds no
+    credentials."""
     user: str | None = None
-    """The server's user."""
+    """With a server, and required there: who logs in. The user needs all rights on the database, and nothing else."""
     password: Secret | None = None
+    """The user's password."""
     password_file: SecretFile | None = None
-    """A file that holds the password."""
+    """A file that holds it."""
     salt_file: FilePath | None = None
-    """The file that holds the installation's salt; made when it is missing. Beside a SQLite file by default."""
+    """Holds the installation's salt, 22 random characters; it is made, readable by its owner only, when it is missing.
+    Beside a SQLite file when absent, with ``.salt`` behind its name. Required with a server, so that the salt is kept
+    apart from the ledger."""
     lease: Duration | None = None
     """For two exporters on one ledger: the one that holds the lease counts, the other stands by and takes it once it
     was not renewed for so long. From 3s to 30s; servers only. Without it a ledger belongs to one exporter."""

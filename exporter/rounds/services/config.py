@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from rounds.fields import (
+    SHOWN_TYPE,
     Count,
     Duration,
     HttpUrl,
@@ -99,14 +100,18 @@ Regex: TypeAlias = Annotated[
     Pattern,
     PlainValidator(_pattern),
     PlainSerializer(lambda pattern: pattern.text),
-    WithJsonSchema({"type": "string", "format": "regex"}),
+    WithJsonSchema({"type": "string", "format": "regex", SHOWN_TYPE: "regular expression"}),
 ]
-Expression: TypeAlias = Annotated[str, BeforeValidator(_expression)]
+Expression: TypeAlias = Annotated[
+    str, BeforeValidator(_expression), WithJsonSchema({"type": "string", SHOWN_TYPE: "JMESPath expression"})
+]
 StatusCodes: TypeAlias = Annotated[
     range,
     PlainValidator(_status),
     PlainSerializer(_show_status),
-    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[1-5]xx$"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[1-5]xx$"}], SHOWN_TYPE: "status code or class"}
+    ),
 ]
 IpFamily: TypeAlias = Literal["prefer_ipv4", "prefer_ipv6", "ipv4", "ipv6"]
 
@@ -115,8 +120,11 @@ class BasicAuth(Model):
     """A user and password for HTTP basic authentication."""
 
     username: str
+    """Who logs in; without ``:``."""
     password: Secret | None = None
+    """The user's password."""
     password_file: SecretFile | None = None
+    """A file that holds it."""
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
@@ -130,67 +138,89 @@ class HeaderCondition(Model):
     """A condition on a response header; of several values of one header, each is looked at."""
 
     header: str
+    """The header's name."""
     regex: Regex
+    """What its value is searched for: a regular expression of RE2."""
     allow_missing: bool = False
-    """A response without the header meets the condition."""
+    """A response without the header meets the condition; otherwise it fails."""
 
 
 class Settings(Model):
-    """What every kind of check can set, and ``defaults`` for all of them."""
+    """For every kind of check."""
 
     interval: Duration = 15.0
+    """From the start of one probe to the start of the next."""
     timeout: Duration = 10.0
-    """Bounds the whole probe: name, connection, TLS, redirects and body. Longer than ``down_after``, or slowness beyond
-    it could never be seen."""
+    """Bounds the whole probe, redirects and body included; at most ``interval``. Make it longer than ``down_after``, or
+    slowness beyond it cannot be seen."""
     degraded_after: Duration = 1.0
+    """From this response time on the check is degraded; shorter than ``down_after``."""
     down_after: Duration = 5.0
+    """From this response time on it is down, with the reason ``slow``."""
     failures_before_down: Count = 1
+    """Failed probes in a row before the state becomes down. Alert rules wait by themselves, so it is rarely needed."""
     successes_before_up: Count = 1
+    """Good probes in a row before a check that is down comes up."""
     tier: Name = "core"
-    """The label ``tier``. Alert rules never page for the tier ``frontend``."""
+    """The label ``tier``. Alert rules never page for ``frontend``."""
     ip_family: IpFamily = "prefer_ipv4"
+    """``prefer_ipv4`` and ``prefer_ipv6`` try the other family's addresses too; ``ipv4`` and ``ipv6`` do not."""
     tls: TlsOptions = TlsOptions()
+    """How TLS connections are made and verified."""
 
 
 class HttpSettings(Settings):
-    """What HTTP checks can set besides."""
+    """For HTTP checks besides."""
 
     method: Annotated[str, Field(pattern=r"^[A-Z]{1,20}$")] = "GET"
+    """The request's method, such as ``HEAD`` or ``POST``."""
     headers: dict[str, Secret] = {}
+    """Headers of the request by their names; all values are secret."""
     header_files: dict[str, SecretFile] = {}
-    """Header values that stand in files."""
+    """Headers whose values stand in files, by their names."""
     body: Secret | None = None
+    """What is sent with the request."""
     body_file: SecretFile | None = None
+    """A file that holds it."""
     basic_auth: BasicAuth | None = None
+    """A user and password for basic authentication."""
     bearer_token: Secret | None = None
+    """A bearer token. One of it, its file and ``basic_auth``."""
     bearer_token_file: SecretFile | None = None
+    """A file that holds it."""
     expect_status: list[StatusCodes] = Field(default_factory=lambda: [range(200, 201)], min_length=1)
-    """The status codes of a healthy answer, such as 200 or 2xx. By default only 200."""
+    """Status codes and classes of a healthy answer, such as ``[2xx, 404]``; only 200 when absent."""
     expect_http_versions: list[Literal["1.0", "1.1"]] = []
-    """The HTTP versions that a response may have; empty for any."""
+    """The HTTP versions that a response may have; any when empty."""
     require_tls: bool = False
-    """Fail when the last response did not come over TLS."""
-    body_matches: list[Regex] = []
-    """The body must match each of these."""
-    body_not_matches: list[Regex] = []
-    """The body must match none of these."""
+    """Fail with the reason ``tls`` when the last response did not come over TLS."""
     header_matches: list[HeaderCondition] = []
+    """Conditions on headers that must hold."""
     header_not_matches: list[HeaderCondition] = []
+    """Conditions on headers that must not hold."""
+    body_matches: list[Regex] = []
+    """Regular expressions of RE2; the body must match each."""
+    body_not_matches: list[Regex] = []
+    """Regular expressions of RE2; the body must match none."""
     json_matches: list[Expression] = []
-    """JMESPath expressions that must be true of the body. What is no JSON, lacks a key or gives no boolean fails."""
+    """JMESPath expressions that must be true of the body, such as ``status == 'ok'``. What is no JSON, lacks a key or
+    gives no boolean fails; ``key || 'default'`` provides for a key that may be missing."""
     json_not_matches: list[Expression] = []
-    """JMESPath expressions that must be false of the body."""
+    """JMESPath expressions that must be false of the body. What is no JSON, lacks a key or gives no boolean fails here
+    too."""
     compression: Literal["identity", "gzip", "deflate"] = "identity"
-    """The encoding that is asked for, and the only one that is decoded."""
+    """The encoding that is asked for, and the only one that is ever decoded."""
     max_body_bytes: Count = 1_048_576
-    """Most bytes of a body after decoding; a longer one fails with the reason too_large."""
+    """A longer body, after decoding, fails with the reason ``too_large``."""
     max_redirects: Annotated[Integer, Field(ge=0, le=20)] = 5
-    """0 does not follow redirects: they are judged by their own status code."""
+    """So many are followed; 0 judges a redirect by its own status code."""
     redirects: Literal["same_host", "any_host"] = "same_host"
-    """Configured headers, credentials and body never follow a redirect to another host."""
+    """``same_host``: to the same host and port, or to the same host's https. ``any_host`` follows redirects elsewhere;
+    configured headers, credentials and body never go there."""
     connection: Literal["fresh", "reuse"] = "fresh"
-    """A fresh connection for each probe sees DNS and TLS faults that a kept one hides."""
+    """``reuse`` keeps the connection; a fresh one for each probe sees faults of DNS and TLS that a kept one hides."""
     proxy_url: HttpUrl | None = None
+    """An HTTP proxy. The environment's proxy variables are ignored."""
 
     @model_validator(mode="after")
     def _consistent_request(self) -> Self:
@@ -227,24 +257,31 @@ def _check_header(key: str, name: str, value: str) -> None:
 
 class _Identity(Model):
     name: Name
+    """What it is called in metrics and messages: the label ``check``. Its job is ``services/NAME``."""
     labels: dict[str, str] = {}
-    """Extra labels; each must be declared in ``services.labels``."""
+    """Values of extra labels by their names; each must be declared in ``services.labels``."""
 
 
 class HttpCheck(HttpSettings, _Identity):
     """One HTTP endpoint."""
 
     kind: Literal["http"] = "http"
+    """May be left out."""
     url: HttpUrl
+    """What is asked. Without a scheme it is http; it holds no user or password."""
 
 
 class TcpCheck(Settings, _Identity):
     """One TCP port that must accept a connection, such as a database's or a cache's."""
 
     kind: Literal["tcp"]
+    """What it is."""
     host: Annotated[str, Field(min_length=1)]
+    """A name or an address."""
     port: Port
+    """The port."""
     use_tls: bool = False
+    """Shake hands over TLS too."""
 
 
 def _kind(value: Any) -> str:
@@ -255,14 +292,15 @@ Check: TypeAlias = HttpCheck | TcpCheck
 
 
 class ServicesSection(Model):
-    """The checks and what they have in common. After loading, ``checks`` have the defaults put in."""
+    """The checks and what they have in common."""
 
     labels: list[str] = []
-    """The names of extra labels that checks may set. A check that does not set one has it empty."""
+    """Names of extra labels that checks may set. They are on every series of every check, empty where unset."""
     scheduled: bool = True
     """Probe by the checks' intervals. Otherwise a check is probed when ``/probe`` is asked for it, and only then: so
     Prometheus spreads checks over several exporters."""
     defaults: HttpSettings = HttpSettings()
+    """What holds for all checks that do not say otherwise."""
     checks: Annotated[
         list[
             Annotated[
@@ -276,6 +314,7 @@ class ServicesSection(Model):
         ],
         Field(min_length=1),
     ]
+    """The checks."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

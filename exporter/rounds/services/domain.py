@@ -12,8 +12,9 @@ from starlette.routing import BaseRoute, Route
 
 from rounds.domain import STALE_INTERVALS, Domain, Job
 from rounds.metrics import Family
+from rounds.needs import AddressNeed, Need
 from rounds.resources import Resources
-from rounds.services.config import Check, ServicesSection
+from rounds.services.config import Check, ServicesSection, TcpCheck
 from rounds.services.handler import Probed, probe
 from rounds.services.health import health
 from rounds.services.history import History
@@ -57,6 +58,18 @@ class Services(Domain):
             for check in checks
         }
         return [self._job(probed) for probed in self._probed.values()] if scheduled else []
+
+    def needs(self, section: Any) -> Sequence[Need]:
+        """The address of each check."""
+        checks: list[Check] = section.checks
+        return [self._need(f"{self.name}.checks[{index}]", check) for index, check in enumerate(checks)]
+
+    def _need(self, where: str, check: Check) -> Need:
+        if isinstance(check, TcpCheck):
+            host = f"[{check.host}]" if ":" in check.host else check.host
+            return AddressNeed(where, f"tcp://{host}:{check.port}")
+        secret = check.basic_auth or check.bearer_token or check.bearer_token_file or check.header_files
+        return AddressNeed(where, check.url, secret=bool(secret))
 
     async def close(self) -> None:
         """Close kept connections."""

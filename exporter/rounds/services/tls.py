@@ -19,12 +19,17 @@ class TlsOptions(Model):
     cert_file: ReadableFile | None = None
     """A client certificate."""
     key_file: ReadableFile | None = None
+    """Its private key, where it is not in the same file."""
     key_password: Secret | None = None
+    """The key's password, where it has one."""
     key_password_file: SecretFile | None = None
+    """A file that holds it."""
     server_name: str | None = None
-    """The name to ask for (SNI) and to verify, instead of the URL's host. Redirects to another host drop it."""
+    """The name to ask for (SNI) and to verify, instead of the URL's host. A redirect to another host drops it."""
     insecure_skip_verify: bool = False
+    """Accept any certificate; its expiry is still exported."""
     min_version: Literal["TLS1.2", "TLS1.3"] = "TLS1.2"
+    """The oldest version of TLS that will do."""
 
     @model_validator(mode="after")
     def _loadable(self) -> Self:

@@ -17,7 +17,7 @@ Text = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Columns(Model):
-    """How the columns are called. Those that a table has not are done without, but for the first four."""
+    """What the columns are called. All but the first four may be missing in the table."""
 
     id: Text = "id"
     """What tells one run from another: a number, a UUID or a text."""
@@ -51,7 +51,7 @@ class Organizations(Model):
     """Which organisations have series of their own. All others are counted together as ``_other``."""
 
     only: list[Annotated[str, Field(min_length=1, max_length=LONGEST_ORGANIZATION)]] | None = None
-    """Exactly these; needed where an HTTP API is read, which is asked for each of them."""
+    """Exactly these have series of their own; required where an HTTP API is read, which is asked for each of them."""
     max: Annotated[Integer, Field(ge=0, le=1000)] = 30
     """Without a list: so many, the most recent when they are seen first. A place is free once an organisation has had
     no run for ``look_back``."""
@@ -68,7 +68,7 @@ class Organizations(Model):
 
 
 class Limits(Model):
-    """From when on something is told."""
+    """From when on something is told. All of it is exported, so that rules and dashboards repeat none of it."""
 
     slow_after: Duration = 1800
     """A run that takes longer is told."""
@@ -88,18 +88,19 @@ class Sync(Model):
     """A log of runs that is followed."""
 
     name: Name
-    """What it is called in metrics and messages."""
+    """What it is called in metrics and messages: the label ``sync``. Its collector and its job are ``syncs/NAME``."""
     source: Annotated[str, SourceName("postgresql", "mariadb", "sqlite", "http", needs={"http": "api"})]
-    """Where the log is."""
+    """The source that has the log. One of kind ``http`` needs ``api``."""
     table: Text = "sync_logs"
-    """The table's name; in PostgreSQL it may have a schema before it."""
+    """The table's name; in PostgreSQL and MariaDB it may have a schema or database before it, in double quotes where it
+    has a point of its own."""
     columns: Columns = Columns()
-    """How its columns are called."""
+    """What its columns are called, where not by their own names."""
     api: Literal["logs", "status"] | None = None
-    """With a source of the kind http: the endpoint that is asked, ``/api/v1/cliniko/sync-logs/ORGANISATION`` or
-    ``/api/v1/cliniko/status/ORGANISATION``."""
+    """With a source of kind ``http``, and only there: the endpoint that is asked, ``/api/v1/cliniko/sync-logs/ID`` or
+    ``/api/v1/cliniko/status/ID``. Needs ``organizations.only``."""
     source_system: str | None = "cliniko"
-    """Only rows about this system, where the table has such a column; all with null."""
+    """Only rows about this system, where the table has the column; ``null`` for all."""
     organizations: Organizations = Organizations()
     """Organisations that become labels."""
     operations: list[Text] = list(OPERATIONS)
@@ -107,22 +108,25 @@ class Sync(Model):
     running_totals: list[Text] = list(RUNNING_TOTALS)
     """Operations whose program writes counts of all its runs together, which are not exported."""
     expect_every: Duration | dict[str, Duration] = 3600
-    """Each organisation has a successful run at least this often: of any operation, or of each one that is named."""
+    """Each organisation has a successful run at least this often: of any operation; or of each one that is named, such
+    as ``{full_patients: 24h, incremental_sync: 1h}``. Exported as ``rounds_sync_expected_interval_seconds``."""
     stale_after: Duration = 900
-    """A run that says nothing for longer is stale."""
+    """An active run that says nothing for longer is stale."""
     orphaned_after: Duration = 86_400
-    """A run that says nothing for longer is taken for given up, and is not active any more."""
+    """A run that says nothing for longer is taken for given up, and is not active any more; at least
+    ``stale_after``."""
     interval: Duration = 15
-    """Time from one look to the next."""
+    """From the start of one look to the start of the next."""
     active_interval: Duration = 3
-    """The same while a run is active."""
+    """The same while a run is active; at most ``interval``."""
     timeout: Duration = 10
     """Longest time that a look, and a statement of it, may take."""
     look_back: Annotated[Duration, Field(le=366 * 86_400)] = 30 * 86_400
-    """How far back runs are looked for at the first look. Organisations without a run for longer are forgotten."""
+    """How far back runs are looked for at the first look, and how long organisations and runs without an end are
+    remembered; at most 366d."""
     overlap: Annotated[Duration, Field(le=2 * 86_400)] = 4 * 3600
     """Rows are noticed though they begin this long before the newest one that is known: they may be committed late,
-    or be written with a clock of another zone."""
+    or be written with a clock of another zone. At most 2d."""
     time_zone: TimeZone = "UTC"
     """The zone of times that have none."""
     limits: Limits = Limits()

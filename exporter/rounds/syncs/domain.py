@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from rounds.domain import STALE_INTERVALS, Domain, Job
+from rounds.needs import Need, SourceNeed, TableNeed
 from rounds.resources import Resources
 from rounds.syncs.collector import Collector
 from rounds.syncs.commands import COMMANDS
 from rounds.syncs.config import Sync, SyncsSection
+from rounds.syncs.layout import OPTIONAL, REQUIRED
 from rounds.syncs.metrics import CATALOGUE
+from rounds.syncs.naming import parts_of
 from rounds.syncs.schema import SCHEMA
 from rounds.threads import BlockingCollect
 
@@ -31,6 +34,17 @@ class Syncs(Domain):
         """Go over to these syncs. Everything that lasts is in the ledger."""
         syncs: list[Sync] = section or []
         return [self._job(Collector(sync, resources, resources.ledger())) for sync in syncs]
+
+    def needs(self, section: Any) -> Sequence[Need]:
+        """Each log, in a table or behind an API."""
+        syncs: list[Sync] = section
+        return [self._need(f"{self.name}[{index}]", sync) for index, sync in enumerate(syncs)]
+
+    def _need(self, where: str, sync: Sync) -> Need:
+        if sync.api is not None:
+            return SourceNeed(where, sync.source)
+        required, optional = (tuple(getattr(sync.columns, name) for name in names) for names in (REQUIRED, OPTIONAL))
+        return TableNeed(where, sync.source, tuple(parts_of(sync.table)), required, optional)
 
     def _job(self, collector: Collector) -> Job:
         sync = collector.sync

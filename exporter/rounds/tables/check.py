@@ -77,6 +77,8 @@ def _unchanged(watched: WatchedTable, known: Record, identity: Identity, token: 
 def _incomparable(known: Record, identity: Identity) -> Reason | None:
     """Why the rows cannot be compared with those of the record; None when they can."""
     before = known.identity
+    if not before.canary:
+        return "reset"
     if before.relation != identity.relation:
         return "table"
     if before.key_identity != identity.key_identity:

@@ -19,7 +19,7 @@ from rounds.config import did_you_mean
 from rounds.errors import ConfigError
 from rounds.fields import parse_duration
 from rounds.resources import Resources
-from rounds.tables import journal, monitor_state
+from rounds.tables import journal, monitor_state, record
 from rounds.tables.config import WatchedTable
 from rounds.tables.journal import Entry
 
@@ -91,9 +91,9 @@ def _import(options: argparse.Namespace, section: Any, resources: Resources) -> 
     at, rows = monitor_state.read(options.file)
     ledger = resources.ledger()
     with resources.databases.open(watched.source, timeout=watched.timeout) as session:
-        record = monitor_state.take_over(watched, session, ledger, rows, at)
+        taken = monitor_state.take_over(watched, session, ledger, rows, at)
     print(
-        f"{watched.name}: recorded {record.row_count} rows as of {datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}."
+        f"{watched.name}: recorded {taken.row_count} rows as of {datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}."
     )
     print("The next check counts what changed since. Delete the file: it holds every name in clear.", file=sys.stderr)
     return 0
@@ -104,6 +104,18 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", required=True, metavar="NAME", help="the watched table that it belongs to")
 
 
+def _reset(options: argparse.Namespace, section: Any, resources: Resources) -> int:
+    watched = _watched(section, options.table)
+    with resources.ledger().writing() as connection:
+        record.reset(connection, watched.name)
+    print(f"{watched.name}: the next check records it anew, and counts no change.")
+    return 0
+
+
+def _reset_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--table", required=True, metavar="NAME", help="the watched table")
+
+
 COMMANDS = (
     Command(("changes",), "list what checks of watched tables found, from the ledger", _changes_arguments, _changes),
     Command(
@@ -111,5 +123,11 @@ COMMANDS = (
         "make the state file of an older monitor the record of a table, before its first check",
         _import_arguments,
         _import,
+    ),
+    Command(
+        ("tables", "reset"),
+        "have the next check record a table as it is, without counting what changed since the last one",
+        _reset_arguments,
+        _reset,
     ),
 )

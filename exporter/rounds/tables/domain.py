@@ -8,9 +8,10 @@ from threading import Lock
 from typing import Any
 
 from rounds.domain import STALE_INTERVALS, Domain, Job
+from rounds.needs import Need, TableNeed
 from rounds.resources import Resources
 from rounds.tables.commands import COMMANDS
-from rounds.tables.config import TablesSection, WatchedTable
+from rounds.tables.config import TablesSection, WatchedTable, split_name
 from rounds.tables.metrics import CATALOGUE
 from rounds.tables.schema import SCHEMA
 from rounds.tables.watcher import Watcher
@@ -37,6 +38,19 @@ class Tables(Domain):
         watched: list[WatchedTable] = section or []
         ledger = resources.ledger() if watched else None
         return [self._job(Watcher(each, resources, ledger, self._alone[each.name])) for each in watched if ledger]
+
+    def needs(self, section: Any) -> Sequence[Need]:
+        """Each table, with the columns that are compared."""
+        watched: list[WatchedTable] = section
+        return [
+            TableNeed(
+                f"{self.name}[{index}]",
+                each.source,
+                tuple(part[1:-1].replace('""', '"') if part[:1] == '"' else part for part in split_name(each.table)),
+                None if each.columns is None else (*each.key, *each.columns),
+            )
+            for index, each in enumerate(watched)
+        ]
 
     def _job(self, watcher: Watcher) -> Job:
         watched = watcher.watched

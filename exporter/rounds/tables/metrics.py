@@ -56,7 +56,7 @@ REBASELINED = Metric(
     "Checks that recorded the table anew, because its rows could not be compared with those before: schema, compared"
     " columns changed (inserted and deleted rows are still counted); hashes, the database computes other hashes of the"
     " same values; keys, the key or the way it is kept changed; table, another table is watched under this name; lost,"
-    " the record was damaged.",
+    " the record was damaged; reset, `rounds tables reset`.",
     ("table", "reason"),
     values=(("reason", REASONS),),
 )

@@ -8,13 +8,13 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from sqlalchemy import Connection, insert, select, update
 
-from rounds.errors import CollectorError
+from rounds.errors import CollectorError, ConfigError
 from rounds.tables.layout import Layout
 from rounds.tables.schema import WATCHED
 
 Change: TypeAlias = Literal["inserted", "deleted", "modified"]
 #: Why a record was begun anew.
-Reason: TypeAlias = Literal["schema", "hashes", "keys", "table", "lost"]
+Reason: TypeAlias = Literal["schema", "hashes", "keys", "table", "lost", "reset"]
 
 CHANGES: tuple[Change, ...] = get_args(Change)
 REASONS: tuple[Reason, ...] = get_args(Reason)
@@ -136,6 +136,20 @@ def store(connection: Connection, record: Record) -> Record:
             connection.execute(insert(WATCHED).values(values))
     if not stored:
         raise CollectorError(
-            "internal", "another exporter has checked this table at the same time; run one exporter on a ledger"
+            "internal",
+            "another exporter or a command changed the record of this table meanwhile; run one exporter on a ledger",
         )
     return dataclasses.replace(record, check_id=record.check_id + 1)
+
+
+def reset(connection: Connection, name: str) -> None:
+    """Make the next check record the table anew, with the reason ``reset``. A check under way commits nothing.
+
+    Raises:
+        ConfigError: the table has no record yet.
+    """
+    statement = update(WATCHED).where(WATCHED.c.name == name)
+    # No hashes are those of an empty canary, and no token lets the scan be left out.
+    forgotten = {"canary": "", "token": None, "check_id": WATCHED.c.check_id + 1}
+    if connection.execute(statement.values(forgotten)).rowcount != 1:
+        raise ConfigError([f"tables: {name}: has no record yet; its first check makes one"])
