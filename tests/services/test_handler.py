@@ -147,8 +147,8 @@ async def test_debug_explains_itself_without_secrets(exporter: RunningExporter) 
     assert "GET http://127.0.0.1" in text
     assert "X-Api-Key" in text
     assert "password_file: <secret>" in text
-    assert "Last scheduled probes" in text
-    assert " up in " in text.partition("Last scheduled probes")[2]
+    assert "Last probes" in text
+    assert " up in " in text.partition("Last probes")[2]
     assert not leaked(text)
     assert "secret body content" not in text
 
