@@ -133,8 +133,8 @@ async def test_a_holder_that_was_stopped_before_it_wrote_commits_nothing_any_mor
     await late_commit(request.getfixturevalue(place), place, {})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("place", ["postgresql", pytest.param("mariadb", marks=pytest.mark.long)])
+@pytest.mark.long
+@PLACES
 async def test_without_the_check_of_each_transaction_it_would(place: str, request: pytest.FixtureRequest) -> None:
     with pytest.raises(AssertionError, match="nobody writes under another's lease"):
         await late_commit(request.getfixturevalue(place), place, {"STAGED_UNFENCED": "1"})
