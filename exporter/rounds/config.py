@@ -92,10 +92,10 @@ def config_model(sections: Mapping[str, Any]) -> type[Config]:
     Args:
         sections: the type of each domain's section, by the domain's name.
     """
-    fields: dict[str, Any] = {
-        name: (section | None, Field(default=None, description=models_in(section)[0].__doc__))
-        for name, section in sections.items()
-    }
+    fields: dict[str, Any] = {}
+    for name, section in sections.items():
+        described = next((model.__doc__ for model in models_in(section)), None)
+        fields[name] = (section | None, Field(default=None, description=described))
     model: type[Config] = create_model("Config", __base__=Config, **fields)
     return model
 

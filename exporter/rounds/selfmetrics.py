@@ -156,7 +156,7 @@ class SelfMetrics:
             BUILD_INFO.family([((program_version(), program_revision(), platform.python_version()), 1)]),
             RELOAD_SUCCESSFUL.family([((), int(self.reload_successful))]),
             RELOAD_TIME.family([((), None if standby else self.used_since)]),
-            MAX_SERIES.family([((), self._exposition.max_series)]),
+            MAX_SERIES.family([((), None if standby else self._exposition.max_series)]),
             *([] if standby else [*self.of_collectors(jobs), *self._of_sources()]),
             HTTP_REQUESTS.family(requests),
             *self._of_process(),

@@ -47,7 +47,7 @@ def test_the_page_shows_what_is_printed(installation: Installation) -> None:
     printed = printed.replace(str(installation.folder), "/etc/rounds").replace(str(REPOSITORY), "/srv/rounds")
     printed = printed.replace(name, "rounds").replace(f"port {installation.postgresql.port}", "port 5432")
     printed = printed.replace("postgres_password", "clinic_password")
-    shown = re.search(r"```\n(configuration\n.*?)```", PAGE, re.DOTALL)
+    shown = re.search(r"```text\n(configuration\n.*?)```", PAGE, re.DOTALL)
     assert shown is not None
     assert _leveled(shown[1]) == _leveled(printed), printed
 
