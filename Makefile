@@ -35,14 +35,14 @@ up: ## start the exporter, Prometheus, Alertmanager and Grafana in containers
 	docker compose up -d --build --wait
 	@docker compose logs --no-log-prefix grafana-password alertmanager-config grafana-sources
 	@docker compose exec -T exporter rounds status | grep 'has no section for' || true
-	@docker compose ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
+	@docker compose ps --format '{{.Service}} {{.Ports}}' | sed -n 's/ 127/ http:\/\/127/;s/->.*//p'
 
 down: ## end these containers; what they have stored stays
 	docker compose down
 
 up-demo: ## the same with all five domains on synthetic data, and catchers for mail and Slack
 	docker compose $(DEMO_FILES) up -d --build --wait
-	@docker compose $(DEMO_FILES) ps --format '{{.Service}} {{.Ports}}' | sed 's/->.*//'
+	@docker compose $(DEMO_FILES) ps --format '{{.Service}} {{.Ports}}' | sed -n 's/ 127/ http:\/\/127/;s/->.*//p'
 
 down-demo: ## end the demo's containers and delete what they have stored
 	docker compose $(DEMO_FILES) down --volumes

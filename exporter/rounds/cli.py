@@ -137,7 +137,7 @@ def _status(options: argparse.Namespace) -> int:
         answer.raise_for_status()
         status = answer.json()
     except (httpx.HTTPError, ValueError) as error:
-        print(f"rounds: {options.url} gives no status: {error}", file=sys.stderr)
+        print(f"rounds: {options.url} gives no status: {error}; --url names another exporter", file=sys.stderr)
         return FAILED
     print(report.status_table(status), end="")
     healthy = status["config"]["last_reload_successful"] and all(
@@ -238,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
         "Starts, on 127.0.0.1 and with all files in a temporary folder (TMPDIR): services that fail and recover, a"
         " stand-in for Snowflake, MariaDB, PostgreSQL, the programs that write there, the exporter, Prometheus,"
         " Alertmanager, and catchers of Slack messages and e-mails. It says what is not installed and does without,"
-        " with SQLite instead of a server. A port that is taken is replaced. Within ten minutes each domain shows all"
+        " with SQLite instead of a server. A port that is taken is replaced. Within five minutes each domain shows all"
         " of its states, and alerts of each come and go. Ctrl-C ends all of it."
     )
     demo.add_argument(
@@ -257,12 +257,16 @@ def _parser() -> argparse.ArgumentParser:
     shells = command("completion", _completion, "print a script that completes commands and options in a shell")
     shells.add_argument("shell", choices=("bash", "zsh"), help="the shell")
     groups: dict[str, Any] = {}
-    for section, further in _further_commands():
+    brought = _further_commands()
+    for section, further in brought:
         among: Any = commands
         if len(further.words) > 1:
             group = further.words[0]
             if group not in groups:
-                parent = commands.add_parser(group, help=f"what concerns {group}", allow_abbrev=False)
+                names = ", ".join(
+                    each.words[-1] for _, each in brought if len(each.words) > 1 and each.words[0] == group
+                )
+                parent = commands.add_parser(group, help=names, allow_abbrev=False)
                 groups[group] = parent.add_subparsers(title="commands", required=True, metavar="COMMAND")
             among = groups[group]
         sub = command(further.words[-1], functools.partial(_run_further, section, further), further.text, among)

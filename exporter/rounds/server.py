@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -239,7 +240,10 @@ def run(exporter: Exporter, addresses: Sequence[str], web_file: Path | None, *, 
             except ValueError as error:
                 raise ConfigError([f"--web.listen-address: {error}"]) from None
             except OSError as error:
-                raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
+                # The event loop's text repeats the address.
+                why = os.strerror(error.errno) if error.errno else error.strerror
+                told = f"cannot listen on {address}: {why}; --web.listen-address chooses another"
+                raise OSError(error.errno, told) from None
         exporter.start()
         for listener in sockets:
             host, port = listener.getsockname()[:2]

@@ -21,7 +21,7 @@ def examine(needs: Sequence[AddressNeed]) -> Iterator[Finding]:
         places.setdefault(urlsplit(need.url).hostname or "", []).append(need)
     known = _look_up(list(places))
     for host, those in places.items():
-        where = those[0].where + (f" and {len(those) - 1} others" if those[1:] else "")
+        where = those[0].where + (f" and {len(those) - 1} more" if those[1:] else "")
         if not known[host]:
             remedies = (f"check the host's name in {where}", f"ask the resolver: getent hosts {host}")
             yield Finding("warning", "addresses", host, f"the name has no address ({where})", remedies)

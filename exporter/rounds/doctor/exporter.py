@@ -109,6 +109,8 @@ def _examine_configuration(site: Site, config: Config) -> Iterator[Finding]:
     )
     if differing:
         found = f"the configuration in use is not that of these files: {', '.join(differing)} differ"
-        yield Finding("warning", "exporter", site.url, found, (f"reload: {_RELOAD}", f"see it: curl {site.url}/config"))
+        other = () if site.asked else ("if that is another exporter, name yours: --exporter=URL",)
+        remedies = (*other, f"reload: {_RELOAD}", f"see it: curl {site.url}/config")
+        yield Finding("warning", "exporter", site.url, found, remedies)
     else:
         yield Finding("ok", "exporter", site.url, "the configuration in use is that of these files")

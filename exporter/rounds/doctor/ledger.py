@@ -54,8 +54,9 @@ def _examine_place(path: Path) -> Iterator[Finding]:
     folder = path.parent
     subject, quoted = str(path), shlex.quote(str(folder))
     if not folder.is_dir():
-        remedy = f"install -d -m 700 {quoted}, owned by the user that the exporter runs as; or change state.url"
-        yield Finding("error", "ledger", subject, "its folder is not there", (remedy,))
+        remedy = f"install -d -m 700 {quoted}, owned by the user that the exporter runs as"
+        other = 'or name a file elsewhere, such as state: {url: "sqlite:///state.db"}'
+        yield Finding("error", "ledger", subject, "its folder is not there", (remedy, other))
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         remedy = f"chown the folder to the user that the exporter runs as, if that is this one: {quoted}"

@@ -34,7 +34,9 @@ def read_salt(file: Path) -> str:
                 log.info("a salt for hashes was made; keep a copy of it apart from the ledger", file=str(file))
         text = file.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        why = str(error.strerror) if isinstance(error, OSError) else "it is not text"
+        if not file.parent.is_dir():
+            why += f'; make the folder {file.parent}, or name a file elsewhere, such as state: {{url: "sqlite:///state.db"}}'
         raise ConfigError([f"state.salt_file: {file} cannot be read or made: {why}"]) from None
     salt = text.strip()
     if not _SALT.fullmatch(salt):

@@ -189,6 +189,6 @@ class PostgresqlRights(Rights):
         )
         further = [str(quoted) for name, quoted in rows if name not in needed]
         if further:
-            shown = ", ".join(further[:_SHOWN]) + (f" and {len(further) - _SHOWN} others" if further[_SHOWN:] else "")
+            shown = ", ".join(further[:_SHOWN]) + (f" and {len(further) - _SHOWN} more" if further[_SHOWN:] else "")
             statements = [f"REVOKE SELECT ON {each} FROM {user};" for each in further[:_SHOWN]]
             yield self.finding("hint", user, f"may also read {shown}, which nothing here needs", *statements)
