@@ -698,9 +698,10 @@ def write_rules(folder: Path, test: str, mutant: Mutant | None) -> Path:
     return copied
 
 
-def test_each_broken_rule_fails_a_unit_test(promtool: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 3], ids=["all", "every third"])
+def test_each_broken_rule_fails_a_unit_test(promtool: Path, tmp_path: Path, share: int) -> None:
     runs: list[tuple[str, Mutant | None]] = [(test, None) for test in GROUPS]
-    runs += [(mutant.test, mutant) for mutant in MUTANTS]
+    runs += [(mutant.test, mutant) for mutant in MUTANTS[::share]]
     files = [write_rules(tmp_path / str(number), test, mutant) for number, (test, mutant) in enumerate(runs)]
     with ThreadPoolExecutor() as pool:
         done = list(pool.map(lambda file: run(promtool, "test", "rules", file), files))
