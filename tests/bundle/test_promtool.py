@@ -698,7 +698,7 @@ def write_rules(folder: Path, test: str, mutant: Mutant | None) -> Path:
     return copied
 
 
-@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 3], ids=["all", "every third"])
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 5], ids=["all", "every fifth"])
 def test_each_broken_rule_fails_a_unit_test(promtool: Path, tmp_path: Path, share: int) -> None:
     runs: list[tuple[str, Mutant | None]] = [(test, None) for test in GROUPS]
     runs += [(mutant.test, mutant) for mutant in MUTANTS[::share]]

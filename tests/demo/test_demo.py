@@ -26,6 +26,7 @@ async def lonely() -> AsyncIterator[Demo]:
         yield demo
 
 
+@pytest.mark.long
 async def test_without_servers_it_says_what_to_install_and_goes_on(lonely: Demo) -> None:
     async with asyncio.timeout(120):
         await lonely.says("No alerts: run `apt-get install prometheus prometheus-alertmanager` first")

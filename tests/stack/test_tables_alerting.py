@@ -187,6 +187,7 @@ async def gone(stack: Stack, name: str, table: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_a_mass_deletion_is_critical_once_and_mutes_the_warning(tmp_path: Path) -> None:
     patients, visits = Table("patients", 100), Table("visits", 100)
     async with running(tmp_path, patients, visits) as stack:
