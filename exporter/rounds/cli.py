@@ -17,7 +17,7 @@ from rounds import report
 from rounds.commands import Command
 from rounds.config import config_model, load_config
 from rounds.databases.databases import Databases
-from rounds.doctor import command as doctor
+from rounds.doctor import options as doctor_options
 from rounds.domains import all_domains
 from rounds.errors import CollectorError, ConfigError
 from rounds.exporter import Exporter, catalogues, schemas
@@ -160,6 +160,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    from rounds.doctor import command as doctor  # noqa: PLC0415  # the other commands start faster without it
+
     return doctor.run(options, _files(options), all_domains())
 
 
@@ -232,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _takes_config(examined)
     _takes_web_file(examined)
-    doctor.arguments(examined)
+    doctor_options.arguments(examined)
     demo = command("demo", _demo, "show all five domains on synthetic data that changes on a script")
     demo.epilog = (
         "Starts, on 127.0.0.1 and with all files in a temporary folder (TMPDIR): services that fail and recover, a"

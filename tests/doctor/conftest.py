@@ -19,7 +19,7 @@ def installation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Installation:
     """One without anything yet. What listens at the usual addresses of this machine is none of its own."""
-    for name in ("_EXPORTER", "_PROMETHEUS", "_ALERTMANAGER"):
+    for name in ("EXPORTER", "PROMETHEUS", "ALERTMANAGER"):
         monkeypatch.setattr(command, name, f"http://127.0.0.1:{pick_port()}")
     monkeypatch.setattr(network, "in_container", lambda: False)
     # Reading all dashboards takes longer than all the rest.

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from rounds.cli import main
-from rounds.doctor import command, examining
+from rounds.doctor import examining
 from rounds.doctor.examining import Examination, examine
 from rounds.doctor.finding import GROUPS, Finding, worst
+from rounds.doctor.options import arguments
 from rounds.doctor.report import as_text
 from rounds.doctor.rights.mariadb import Grant
 from rounds.errors import CollectorError
@@ -54,7 +55,7 @@ def test_the_page_shows_what_is_printed(installation: Installation) -> None:
 
 def test_the_page_names_every_option_and_every_examination() -> None:
     parser = argparse.ArgumentParser()
-    command.arguments(parser)
+    arguments(parser)
     options = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
     assert {option for option in options - {"--help"} if option not in PAGE} == set()
     assert {group for group in GROUPS if f"**{group}**" not in PAGE} == set()

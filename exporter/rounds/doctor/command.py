@@ -1,4 +1,4 @@
-"""The command: its options, and which examinations they make."""
+"""The command: which examinations its options ask for."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from rounds.doctor import (
 from rounds.doctor.configuration import Reading
 from rounds.doctor.examining import Examination, examine
 from rounds.doctor.finding import LEVELS, Finding, worst
+from rounds.doctor.options import ALERTMANAGER, EXPORTER, PROMETHEUS
 from rounds.doctor.prometheus import Prometheus
 from rounds.doctor.web import Site
 from rounds.domain import Domain
@@ -33,37 +34,10 @@ from rounds.errors import ConfigError
 from rounds.needs import AddressNeed, FileNeed, Need, TableNeed
 from rounds.webconfig import WebConfig
 
-_EXPORTER, _PROMETHEUS, _ALERTMANAGER = (f"http://127.0.0.1:{port}" for port in (12780, 9090, 9093))
 #: Seconds for servers to be told of statements that were given up.
 _TELL_WITHIN = 2.0
 
-EPILOG = """\
-What it costs: one login for each source, and statements on catalogues; of tables no row is read. In Snowflake these are
-statements on metadata, which wake no warehouse. Each host of a check is looked up, and none of them connected to. A
-ledger in SQLite is read once as a whole. Nothing is written anywhere, and no message is sent.
-
-Run it as the user that the exporter runs as, where the exporter runs: what may be read, and where names lead to, is
-different elsewhere. Exit codes: 0 nothing worse than hints, 1 a warning or an error, 2 wrong use."""
-
 NeedT = TypeVar("NeedT", bound=Need)
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Its options, besides ``--config.file``, ``--web.config.file`` and those of logs."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add = parser.add_argument
-    add("--exporter", metavar="URL", help=f"the running exporter (default: {_EXPORTER}, if it answers)")
-    add("--user", help="user of the exporter's basic authentication")
-    add("--password-file", type=Path, metavar="FILE", help="file with that user's password")
-    add("--ca-file", type=Path, metavar="FILE", help="certificate authority of the exporter's TLS certificate")
-    add("--prometheus", metavar="URL", help=f"Prometheus (default: {_PROMETHEUS}, if it answers)")
-    add("--alertmanager", metavar="URL", help="Alertmanager (default: those that Prometheus sends to)")
-    add("--grafana-url", metavar="URL", help="a running Grafana; without it only its files are examined")
-    add("--grafana-token-file", type=Path, metavar="FILE", help="file with a token of a service account of Grafana")
-    text = "folder that has grafana/ and prometheus/ (default: the current one or the checkout, if they have them)"
-    add("--bundle", type=Path, metavar="DIR", help=text)
-    add("--format", choices=sorted(report.FORMATS), default="text")
 
 
 def run(options: argparse.Namespace, config_files: Sequence[Path], domains: Sequence[Domain]) -> int:
@@ -112,7 +86,7 @@ def _examinations(
         yield Examination("ledger", "the ledger", partial(ledger.examine, config.state, schemas))
         yield Examination("addresses", "addresses", partial(addresses.examine, _of(needs, AddressNeed)))
     site = Site(
-        options.exporter or _EXPORTER,
+        options.exporter or EXPORTER,
         asked=options.exporter is not None,
         user=options.user,
         password_file=options.password_file,
@@ -142,7 +116,7 @@ def _configuration(reading: Reading, web: Path | None) -> Iterator[Finding]:
 
 def _alerting(options: argparse.Namespace, bundle: Path | None) -> Iterator[Finding]:
     """Prometheus, and then the Alertmanagers that it names."""
-    prometheus = Prometheus(Site(options.prometheus or _PROMETHEUS, asked=options.prometheus is not None), bundle)
+    prometheus = Prometheus(Site(options.prometheus or PROMETHEUS, asked=options.prometheus is not None), bundle)
     yield from prometheus.examine()
     if options.alertmanager:
         yield from alertmanager.examine(Site(options.alertmanager), "error")
@@ -152,7 +126,7 @@ def _alerting(options: argparse.Namespace, bundle: Path | None) -> Iterator[Find
     for url in known:
         yield from alertmanager.examine(Site(url), "error")
     if not known:
-        yield from alertmanager.examine(Site(_ALERTMANAGER), "hint")
+        yield from alertmanager.examine(Site(ALERTMANAGER), "hint")
 
 
 def _of(needs: Sequence[Need], kind: type[NeedT]) -> list[NeedT]:
